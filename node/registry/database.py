@@ -1,0 +1,79 @@
+"""The connection to the database: one engine per process, short transactions.
+
+SQLite runs in WAL mode with a busy time-out, because listener, workers and dashboard are processes of their own;
+PostgreSQL serves where several hosts share the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+SQLITE_BUSY_MS = 30_000
+"""How long a writer waits for another on SQLite; longer than any transaction of ours."""
+
+
+class Registry:
+    """The database of studies, series, instances, jobs, results, deliveries and events.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL, `sqlite:///...` or `postgresql+psycopg://...`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        parsed = make_url(url)
+        if parsed.drivername == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.engine: Engine = create_engine(url, pool_pre_ping=parsed.drivername != "sqlite")
+        if parsed.drivername == "sqlite":
+            _prepare_sqlite(self.engine)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session whose work is committed at the end of the block, or rolled back if it raises.
+
+        On SQLite the transaction takes the write lock at once (BEGIN IMMEDIATE), so that a read followed by a
+        write cannot fail half-way because another process wrote in between.
+        """
+        with self._sessions() as session, session.begin():
+            if self.is_sqlite:
+                session.connection(execution_options={"osteon_write": True})
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for reading; nothing is committed."""
+        with self._sessions() as session:
+            yield session
+
+    def dispose(self) -> None:
+        """Close all connections (before a fork, at the end of a process)."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the begin handler below says BEGIN itself
+        # FULL, not NORMAL: a file leaves the inbox once its row is committed, so a commit must survive a power cut.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={SQLITE_BUSY_MS}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        write = connection.get_execution_options().get("osteon_write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,140 @@
+"""The shape of the configuration: every setting, its default, its range.
+
+`osteon.yaml` -> Settings, `destinations.yaml` -> Destination list, `routing.yaml` -> rules (their shape is
+`node.assemble`'s). Parsed once by `node.settings.load` and handed down; nothing reads files or environment later.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+AETitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
+]
+"""An AE title: 1 to 16 printable ASCII characters without backslash (PS3.5 6.2)."""
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TlsSettings(_Section):
+    """TLS for the listener or a destination; all three are paths to PEM files."""
+
+    certificate: Path
+    key: Path
+    trusted: Path | None = None
+    require_client_certificate: bool = True
+
+
+class ListenSettings(_Section):
+    ae_title: AETitle = "OSTEON"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    processes: Annotated[int, Field(ge=1, le=64)] = 2
+    require_called_aet: bool = True
+    allow_calling_aets: tuple[AETitle, ...] = ()
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 50
+    max_pdu_bytes: Annotated[int, Field(ge=16384, le=1 << 20)] = 131072
+    acse_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    dimse_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    network_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    tls: TlsSettings | None = None
+
+
+class SpoolSettings(_Section):
+    min_free_bytes: Annotated[int, Field(ge=0)] = 2_000_000_000
+    fsync: bool = True
+    stale_partial_s: Annotated[float, Field(gt=0)] = 3600.0
+
+
+class CompletionSettings(_Section):
+    """When a series counts as complete (design 5)."""
+
+    released_quiet_s: Annotated[float, Field(ge=0)] = 5.0
+    quiet_s: Annotated[float, Field(ge=0)] = 60.0
+    companion_wait_s: Annotated[float, Field(ge=0)] = 900.0
+
+
+class RegistrySettings(_Section):
+    """`url` empty means SQLite in the data folder; OSTEON_DATABASE_URL sets it too."""
+
+    url: str = ""
+
+
+class QueueSettings(_Section):
+    """`url` empty means the embedded Redis of `osteon serve`; OSTEON_REDIS_URL sets it too."""
+
+    url: str = ""
+
+
+class WorkerSettings(_Section):
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    processes: Annotated[int, Field(ge=0, le=64)] = 1
+    weights_dir: Path | None = None
+    lease_s: Annotated[float, Field(ge=2)] = 60.0
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    retry_backoff_s: Annotated[float, Field(ge=0)] = 30.0
+
+
+class DeliverySettings(_Section):
+    """Exponential back-off: first_retry_s * 2^n, at most max_backoff_s apart, until give_up_after_s have passed."""
+
+    first_retry_s: Annotated[float, Field(gt=0)] = 10.0
+    max_backoff_s: Annotated[float, Field(gt=0)] = 3600.0
+    give_up_after_s: Annotated[float, Field(gt=0)] = 7 * 86400.0
+    lease_s: Annotated[float, Field(ge=2)] = 120.0
+
+
+class RetentionSettings(_Section):
+    """Files of studies that are processed and delivered are deleted after `days`, or earlier under disk pressure."""
+
+    days: Annotated[float, Field(gt=0)] = 14.0
+    pressure_free_bytes: Annotated[int, Field(ge=0)] = 5_000_000_000
+
+
+class DashboardSettings(_Section):
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console", "auto"] = "auto"
+
+
+class Destination(_Section):
+    """One place results go to. `send` chooses kinds; `verify` asks the peer afterwards whether it has them."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    type: Literal["dicom"] = "dicom"
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    ae_title: AETitle
+    calling_ae_title: AETitle | None = None
+    send: tuple[Literal["seg", "sr", "sc"], ...] = ("seg", "sr", "sc")
+    verify: Literal["none", "find"] = "none"
+    default: bool = True
+    tls: TlsSettings | None = None
+
+
+class Settings(_Section):
+    """Everything an operator can set."""
+
+    listen: ListenSettings = ListenSettings()
+    spool: SpoolSettings = SpoolSettings()
+    completion: CompletionSettings = CompletionSettings()
+    registry: RegistrySettings = RegistrySettings()
+    queue: QueueSettings = QueueSettings()
+    worker: WorkerSettings = WorkerSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    retention: RetentionSettings = RetentionSettings()
+    dashboard: DashboardSettings = DashboardSettings()
+    log: LogSettings = LogSettings()

@@ -1,0 +1,99 @@
+"""The local folder: spool folders and the default `Storage`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from node.storage.protocol import check_key
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make names created or removed in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def fsync_file(path: Path) -> None:
+    """Make the bytes of `path` durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class SpoolFolders:
+    """The listener's folders, all on one file system so that a rename is atomic."""
+
+    inbox: Path
+    partial: Path
+    refused: Path
+
+    @classmethod
+    def create(cls, data_dir: Path) -> SpoolFolders:
+        """Make the folders below `data_dir` if they are not there; only the owner may read them."""
+        folders = cls(*(data_dir / "spool" / name for name in ("inbox", "partial", "refused")))
+        for folder in (data_dir, data_dir / "spool", folders.inbox, folders.partial, folders.refused):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folders
+
+
+class LocalStorage:
+    """`Storage` in a local (or mounted) folder."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._root = data_dir / "store"
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def adopt(self, source: Path, key: str) -> None:
+        target = self._path(key)
+        created = not target.parent.exists()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            # Another file system: copy beside the target first, so that a crash leaves no half file under the key.
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.copyfile(source, partial)
+            fsync_file(partial)
+            partial.replace(target)
+            source.unlink()
+        fsync_folder(target.parent)
+        if created:
+            fsync_folder(target.parent.parent)
+
+    @contextmanager
+    def local_path(self, key: str) -> Iterator[Path]:
+        path = self._path(key)
+        if not path.exists():
+            raise FileNotFoundError(f"the store has no '{key}'")
+        yield path
+
+    def exists(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        path.unlink(missing_ok=True)
+        # Empty folders of a deleted series go too; the first that is not empty ends it.
+        with suppress(OSError):
+            for folder in list(path.parents)[: len(Path(key).parents) - 1]:
+                folder.rmdir()
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self._root).free

@@ -1,0 +1,207 @@
+"""Findings: what a pipeline found, in the terms of DICOM but free of any DICOM object to write.
+
+A pipeline returns one `Findings`; `node.results` turns it into SEG, Structured Report and secondary capture.
+Codes are pydicom's `Code(value, scheme_designator, meaning)`.
+
+Conventions
+-----------
+* A label map has the axes (frame, row, column) of the *source* series, at its own size: pipelines map their masks
+  back to the source grid before they return. Frame order is `SourceSeries.frames`.
+* Contour points are (column, row) in pixels with the centre of the first pixel at (0.5, 0.5) (PS3.3 C.18.6).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.sr.coding import Code
+
+
+@dataclass(frozen=True)
+class FrameReference:
+    """One frame of the source: which instance and, for a multi-frame object, which frame (1-based)."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    frame_number: int | None = None
+
+
+@dataclass(frozen=True)
+class SourceSeries:
+    """The series a result is drawn on.
+
+    Attributes
+    ----------
+    headers
+        One header per source instance, without PixelData, in the order of the frames.
+    frames
+        One reference per plane of the label map, in its order.
+    planar
+        True for projections (whole-body scans): there is no volume and no place in patient space.
+    view_names
+        For planar sources a name per frame ("anterior", "posterior"); empty otherwise.
+    """
+
+    headers: tuple[Dataset, ...]
+    frames: tuple[FrameReference, ...]
+    planar: bool = False
+    view_names: tuple[str, ...] = ()
+
+    @property
+    def series_instance_uid(self) -> str:
+        return str(self.headers[0].SeriesInstanceUID)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a segmentation.
+
+    `tracking_id` is unique within the Findings and stable from run to run; the tracking UID is derived from it.
+    `colour_rgb` is the recommended display colour, 0 to 255 each.
+    """
+
+    number: int
+    label: str
+    category: Code
+    type: Code
+    tracking_id: str
+    colour_rgb: tuple[int, int, int]
+    description: str = ""
+    anatomic_region: Code | None = None
+
+    def __post_init__(self) -> None:
+        if self.number < 1:
+            raise ValueError(f"segment numbers start at 1, got {self.number}")
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Exclusive segments on the grid of one source series.
+
+    Attributes
+    ----------
+    label_map
+        uint8 or uint16, (frame, row, column): 0 is background, n is the segment of that number.
+        Several segments may share a frame; a segment without any voxel is dropped by its writer.
+    display
+        uint8, same shape: the source as a person would look at it (already windowed), for pictures.
+    display_inverted
+        True where a reader expects dark for high (bone scans).
+    key_frames
+        0-based frames worth a picture, most important first.
+    """
+
+    source: SourceSeries
+    label_map: np.ndarray
+    segments: tuple[Segment, ...]
+    display: np.ndarray
+    display_inverted: bool = False
+    key_frames: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.label_map.dtype not in (np.uint8, np.uint16):
+            raise TypeError(f"label map must be uint8 or uint16, got {self.label_map.dtype}")
+        if self.label_map.ndim != 3 or self.label_map.shape[0] != len(self.source.frames):
+            raise ValueError(f"label map {self.label_map.shape} does not have {len(self.source.frames)} frames")
+        if self.display.shape != self.label_map.shape or self.display.dtype != np.uint8:
+            raise ValueError("display must be uint8 and of the label map's shape")
+        numbers = [s.number for s in self.segments]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("segment numbers repeat")
+        unknown = set(np.unique(self.label_map).tolist()) - set(numbers) - {0}
+        if unknown:
+            raise ValueError(f"label map holds values without a segment: {sorted(unknown)}")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One measured number; `value` None means it could not be computed, and `reason` says why.
+
+    `derivation` tells mean from maximum (SCT 373098007, 56851009); `method` is a short text for definitions
+    that no code covers (window limits, K of the BSTBI).
+    """
+
+    name: Code
+    value: float | None
+    unit: Code
+    derivation: Code | None = None
+    method: str = ""
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.value is None and not self.reason:
+            raise ValueError(f"{self.name.meaning}: a missing value needs a reason")
+        if self.value is not None and not np.isfinite(self.value):
+            raise ValueError(f"{self.name.meaning}: {self.value} is not a number to report")
+
+
+@dataclass(frozen=True)
+class Contour:
+    """A closed polyline on one frame of a segmentation's source.
+
+    points: float (n, 2), (column, row), first pixel's centre at (0.5, 0.5); the last point repeats the first.
+    """
+
+    frame: int
+    points: np.ndarray
+
+
+@dataclass(frozen=True)
+class Region:
+    """One measured region: a lesion on one view, a bladder, a vertebra.
+
+    `segmentation` is the index into `Findings.segmentations`, `segment_number` the segment there.
+    `view` is the view's name on planar sources. `probability_percent` is calibrated only if the card says so.
+    """
+
+    tracking_id: str
+    label: str
+    finding: Code
+    segmentation: int
+    segment_number: int
+    finding_site: Code | None = None
+    laterality: Code | None = None
+    view: str = ""
+    location: str = ""
+    contours: tuple[Contour, ...] = ()
+    quantities: tuple[Quantity, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which weights produced a result: name and version of the card, sha256 of the weights file."""
+
+    name: str
+    version: str
+    sha256: str
+    trained_on: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything a pipeline found in one study.
+
+    Attributes
+    ----------
+    quantities
+        Figures of the whole study (BSTBI, classifier probabilities).
+    conclusion
+        One or two sentences; never a diagnosis.
+    limitations
+        Sentences that must travel with the result (one view only, companion missing, research use).
+    details
+        JSON-ready values for `summary.json` and the dashboard that have no place in DICOM.
+    """
+
+    pipeline: str
+    pipeline_version: str
+    algorithm_name: str
+    models: tuple[ModelIdentity, ...]
+    segmentations: tuple[Segmentation, ...]
+    regions: tuple[Region, ...] = ()
+    quantities: tuple[Quantity, ...] = ()
+    conclusion: str = ""
+    limitations: tuple[str, ...] = ()
+    details: dict[str, object] = field(default_factory=dict)
