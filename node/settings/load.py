@@ -44,6 +44,11 @@ class Configuration:
         """SQLAlchemy URL: the configured server, else SQLite in the data folder."""
         return self.settings.registry.url or f"sqlite:///{self.data_dir / 'registry.sqlite'}"
 
+    @property
+    def weights_dir(self) -> Path:
+        """The site's own weights, which take precedence over those that ship."""
+        return self.settings.worker.weights_dir or self.data_dir / "weights"
+
     def destination(self, name: str) -> Destination:
         """The destination of that name.
 
@@ -138,6 +143,7 @@ def _overlay(values: Any, environment: Mapping[str, str]) -> tuple[Any, dict[tup
     """Lay environment settings over the file's; also returns which key came from which variable."""
     if not isinstance(values, dict):
         return values, {}
+    values = {key: value for key, value in values.items() if value is not None}  # a section with nothing but comments
     origins: dict[tuple[str, ...], str] = {}
     short: dict[str, tuple[str, ...]] = {
         "OSTEON_REDIS_URL": ("queue", "url"),

@@ -1,0 +1,50 @@
+# Two commands matter: `make demo` and `make test`. Both work on a fresh machine, with and without root, GPU or npm.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Where torch comes from; for a machine without a GPU https://download.pytorch.org/whl/cpu spares gigabytes of CUDA.
+TORCH_INDEX ?=
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+ONCE ?=
+
+.PHONY: setup demo stop test fast lint peers clean help
+
+help:
+	@echo "make demo     start the node and an archive, send a real scan and two simulated patients, show what comes back"
+	@echo "make stop     stop what 'make demo' left running"
+	@echo "make test     install the peers that can be had, then run all tests"
+	@echo "make fast     the tests for your own loop (no peers, nothing slow)"
+	@echo "make lint     ruff and mypy"
+
+setup: $(VENV)/.ready
+
+# torch first and by itself: whatever depends on it must find it there instead of choosing a build of its own.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "osteon needs Python 3.11 or newer; say make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,research,postgres]"
+	@touch $@
+
+demo: setup
+	@$(BIN)/python deploy/demo/run.py $(if $(ONCE),--once)
+
+stop:
+	@$(BIN)/python deploy/demo/run.py --stop
+
+peers:
+	@sh deploy/peers/install.sh
+
+test: setup peers
+	$(BIN)/python -m pytest -q
+
+fast: setup
+	$(BIN)/python -m pytest -q -m "not peer and not slow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy node pipelines deploy
+
+clean:
+	rm -rf $(VENV) .peers .cache out osteon-data

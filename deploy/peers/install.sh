@@ -1,0 +1,51 @@
+#!/bin/sh
+# Installs the programs the tests and the demo talk to, where that is possible: with apt as root (Debian, Ubuntu) and
+# OHIF with npm. What cannot be had is named; its tests are skipped by name, nothing fails here.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+
+OHIF_VERSION=3.13.2
+packages=""
+want() { # want PROGRAM PACKAGE...
+    program=$1
+    shift
+    command -v "$program" >/dev/null 2>&1 || [ -x "$program" ] || packages="$packages $*"
+}
+# By full path: a virtual environment may carry pynetdicom's programs of the same names.
+want /usr/bin/storescu dcmtk
+want dciodvfy dicom3tools
+want redis-server redis-server
+want Orthanc orthanc orthanc-dicomweb
+want chromium chromium
+ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || packages="$packages postgresql"
+
+if [ -n "$packages" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "peers: installing$packages"
+        export DEBIAN_FRONTEND=noninteractive
+        # Services must not start by themselves: tests start their own on free ports.
+        apt-get update -qq || echo "peers: apt-get update failed; going on with the lists there are"
+        for package in $packages; do
+            RUNLEVEL=1 apt-get install -y -qq "$package" >/dev/null 2>&1 || echo "peers: could not install $package"
+        done
+    else
+        echo "peers: not installed, their tests are skipped:$packages (root and apt would be needed)"
+    fi
+fi
+
+if [ ! -d .peers/ohif/dist ]; then
+    if command -v npm >/dev/null 2>&1; then
+        echo "peers: fetching OHIF $OHIF_VERSION with npm"
+        mkdir -p .peers/ohif
+        if (cd .peers/ohif && npm pack --silent "@ohif/app@$OHIF_VERSION" >/dev/null 2>&1 &&
+            tar -xzf ./*.tgz --strip-components=1 package/dist package/LICENSE 2>/dev/null || tar -xzf ./*.tgz --strip-components=1 package/dist); then
+            rm -f .peers/ohif/*.tgz
+        else
+            rm -rf .peers/ohif
+            echo "peers: could not fetch OHIF; the viewer test and the demo's viewer are left out"
+        fi
+    else
+        echo "peers: npm is not here; the viewer test and the demo's viewer are left out"
+    fi
+fi
+exit 0

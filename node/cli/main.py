@@ -1,0 +1,102 @@
+"""The command line: one verb per process or errand.
+
+Each verb lives in a module of its own that is imported only when the verb is called, so that `osteon --help` and the
+listener start without torch. Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 content refused.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from node import __version__
+from node.errors import ConfigurationError, OsteonError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+
+COMMANDS = {
+    "serve": ("node.cli.processes:serve", "Start everything: listener, embedded Redis, worker, upkeep, dashboard."),
+    "listen": ("node.cli.processes:listen", "Receive DICOM (C-STORE) into the spool."),
+    "worker": ("node.cli.processes:worker", "Run jobs or deliveries from the queue."),
+    "upkeep": ("node.cli.processes:upkeep", "Register, assemble, route, sweep, clean up."),
+    "dashboard": ("node.cli.processes:dashboard", "Serve the status page, /healthz and /metrics."),
+    "run": ("node.cli.run:run", "Run a pipeline on DICOM files, without any network."),
+    "route": ("node.cli.route:route", "Ask which rule fires for a series, and why."),
+    "send": ("node.cli.send:send", "C-STORE files or folders to a DICOM node."),
+    "job": ("node.cli.job:job", "List, retry, cancel or re-run jobs; resend results."),
+    "doctor": ("node.cli.doctor:doctor", "Check configuration, services, weights and destinations."),
+    "phantom": ("node.cli.research:phantom", "Make simulated patients as DICOM, with truth masks."),
+    "train": ("node.cli.research:train", "Train a pipeline's networks."),
+    "evaluate": ("node.cli.research:evaluate", "Print the paper's table for our weights."),
+    "models": ("node.cli.models:models", "List, verify and install weights."),
+    "bench": ("node.cli.bench:bench", "Measure speed, peers beside us in the same run."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="osteon")
+def cli() -> None:
+    """A DICOM AI node for bone imaging: segments what scanners send and returns SEG and Structured Reports.
+
+    Research use only: the weights that ship are trained on simulated patients.
+    """
+
+
+def config_options(function):  # type: ignore[no-untyped-def]
+    """`--config DIR` and `--data DIR`, the same on every command."""
+    function = click.option(
+        "--data", "data_dir", type=click.Path(path_type=Path), help="Data folder (./osteon-data, or OSTEON_DATA)."
+    )(function)
+    return click.option(
+        "--config", "config_dir", type=click.Path(path_type=Path), help="Configuration folder (config/, OSTEON_CONFIG)."
+    )(function)
+
+
+def main() -> None:
+    """Entry point: runs the command and turns osteon's own errors into a sentence and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_USAGE)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(f"configuration: {problem}", err=True)
+        sys.exit(EXIT_USAGE)
+    except OsteonError as error:
+        click.echo(f"osteon: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""`osteon models`: the weights that are installed, and their cards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from node.cli.main import EXIT_FAILED, config_options
+from node.errors import PermanentError
+from node.settings import load_configuration
+from pipelines.contract import WeightsError
+from pipelines.contract import weights as store
+
+
+@click.group()
+def models() -> None:
+    """List, verify and install weights."""
+
+
+@models.command("list")
+@click.option("--json", "as_json", is_flag=True, help="All cards as JSON.")
+@config_options
+def list_models(as_json: bool, config_dir: Path | None, data_dir: Path | None) -> None:
+    """List all weights with what they were trained on and what they measured."""
+    found = _installed(config_dir, data_dir)
+    if as_json:
+        rows = [
+            {
+                "name": model.name,
+                "file": str(model.weights_path),
+                "in_use": not model.hidden,
+                "problem": model.problem,
+                "card": model.card.model_dump(mode="json") if model.card else None,
+            }
+            for model in found
+        ]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for model in found:
+        state = "hidden by the site's own" if model.hidden else "in use"
+        click.echo(f"{model.name}  ({state})  {model.weights_path}")
+        if model.card is None:
+            click.echo(f"  problem: {model.problem}")
+            continue
+        click.echo(f"  {model.card.pipeline}, {model.card.network}, version {model.card.version}")
+        click.echo(f"  trained on: {model.card.training_data}")
+        for key, value in model.card.metrics.items():
+            click.echo(f"  {key}: {json.dumps(value, ensure_ascii=False)}")
+
+
+@models.command()
+@config_options
+def verify(config_dir: Path | None, data_dir: Path | None) -> None:
+    """Compare every weights file with the sha256 in its card."""
+    failed = False
+    for model in _installed(config_dir, data_dir):
+        try:
+            store.verify(model)
+            click.echo(f"{model.name}: intact ({model.weights_path})")
+        except WeightsError as error:
+            failed = True
+            click.echo(f"{model.name}: {error}")
+    if failed:
+        raise SystemExit(EXIT_FAILED)
+
+
+@models.command()
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@config_options
+def install(source: Path, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Install SOURCE (card, weights file, or a folder with one model) into the site's weights folder."""
+    try:
+        model = store.install(source, load_configuration(config_dir, data_dir).weights_dir)
+    except WeightsError as error:
+        raise PermanentError(str(error)) from error
+    click.echo(f"installed {model.weights_path}; a worker loads it when it starts next")
+
+
+def _installed(config_dir: Path | None, data_dir: Path | None) -> list[store.InstalledModel]:
+    weights_dir = load_configuration(config_dir, data_dir).weights_dir
+    return store.find_models(store.weights_folders(weights_dir, store.shipped_folders()))

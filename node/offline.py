@@ -1,0 +1,104 @@
+"""A pipeline on files, without network, queue or database: what `osteon run` does.
+
+paths -> series (grouped by header) -> pipeline -> Findings -> SEG, SR, secondary capture, PNG, summary.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+
+from node import __version__
+from node.errors import OsteonError
+from pipelines.contract import ComputeOptions, Findings, InputSeries, Pipeline, PipelineInputs, Progress
+
+
+class NothingToRead(OsteonError):
+    """No DICOM file was found under the given paths."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found and the files that were written."""
+
+    findings: Findings
+    files: tuple[Path, ...]
+    summary: dict[str, Any]
+
+
+def iter_files(paths: Sequence[Path]) -> Iterator[Path]:
+    """Files among `paths`, folders walked in sorted order; a DICOMDIR is no image and left out."""
+    for path in paths:
+        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        yield from (p for p in found if p.name.upper() != "DICOMDIR")
+
+
+def group_series(paths: Sequence[Path]) -> tuple[InputSeries, ...]:
+    """Group DICOM files into series, in order of first appearance; other files are passed over.
+
+    Raises
+    ------
+    NothingToRead
+        If there is not one DICOM file.
+    """
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in iter_files(paths):
+        try:
+            header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+        except (InvalidDicomError, OSError, EOFError):
+            continue
+        groups[str(header.get("SeriesInstanceUID", ""))].append(path)
+    if not groups:
+        raise NothingToRead(f"no DICOM file under {', '.join(str(p) for p in paths)}")
+    return tuple(InputSeries(uid, tuple(files)) for uid, files in groups.items())
+
+
+def job_key_of_series(pipeline: str, series_uids: Sequence[str]) -> str:
+    """The job key: the same pipeline on the same primary series gives the same result UIDs, here and in the node."""
+    return hashlib.sha256("\n".join([pipeline, *sorted(series_uids)]).encode()).hexdigest()
+
+
+def analyse(
+    pipeline: Pipeline,
+    options: ComputeOptions,
+    paths: Sequence[Path],
+    out_dir: Path,
+    now: datetime,
+    progress: Progress,
+) -> Outcome:
+    """Run a pipeline on files and write its results to `out_dir` (created where missing).
+
+    Raises
+    ------
+    NothingToRead, ContentRefused, WeightsError, DeviceError
+    """
+    from node.results import ResultContext, build_results, render_png, summary, write_results
+
+    inputs = PipelineInputs(group_series(paths))
+    progress(0.0, "checking the content")
+    pipeline.check(inputs)
+    progress(0.05, "loading the networks")
+    pipeline.load(options)
+    findings = pipeline.run(inputs, lambda fraction, text: progress(0.1 + 0.8 * fraction, text))
+    progress(0.9, "writing results")
+    key = job_key_of_series(pipeline.name, [series.series_instance_uid for series in inputs.series])
+    context = ResultContext(job_key=key, revision=1, supersedes=None, created_at=now, software_version=__version__)
+    objects = build_results(findings, context)
+    stem = f"{pipeline.name}-{key[:12]}"
+    out_dir.mkdir(parents=True, exist_ok=True)
+    files = list(write_results(objects, out_dir, stem))
+    picture = out_dir / f"{stem}.png"
+    picture.write_bytes(render_png(findings))
+    described = summary(findings, objects)
+    (out_dir / "summary.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    progress(1.0, "done")
+    return Outcome(findings, (*files, picture, out_dir / "summary.json"), described)
