@@ -11,19 +11,19 @@ from node.errors import PermanentError
 
 # PS3.5 9.1: components of digits, no more than 64 characters. A leading zero in a component is forbidden there
 # but common in the field and harmless in a path, so it is let through.
-_UID = re.compile(r"^[0-9]+(\.[0-9]+)*$")
-_KEY_PART = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_KEY_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 UID_MAX_LENGTH = 64
 
 
 def is_valid_uid(uid: str) -> bool:
     """True if `uid` may be used in a path: digits and single dots, 1 to 64 characters."""
-    return len(uid) <= UID_MAX_LENGTH and _UID.match(uid) is not None
+    return len(uid) <= UID_MAX_LENGTH and _UID.fullmatch(uid) is not None
 
 
 def check_key(key: str) -> str:
     """Return `key` if each of its parts is plain; a key that could leave the store raises PermanentError."""
-    if not key or any(not _KEY_PART.match(part) for part in key.split("/")):
+    if not key or any(not _KEY_PART.fullmatch(part) for part in key.split("/")):
         raise PermanentError(f"'{key[:80]}' is not a storage key")
     return key
 

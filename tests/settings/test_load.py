@@ -1,0 +1,89 @@
+"""Configuration: files, environment, and mistakes told together with file and key."""
+
+from pathlib import Path
+
+import pytest
+
+from node.errors import ConfigurationError
+from node.settings import load_configuration
+from node.settings.load import REPOSITORY_CONFIG
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "config").mkdir()
+    return tmp_path / "config"
+
+
+def test_the_shipped_configuration_runs_as_it_is(tmp_path: Path) -> None:
+    configuration = load_configuration(REPOSITORY_CONFIG, tmp_path, {})
+    assert configuration.settings.listen.ae_title == "OSTEON"
+    assert configuration.settings.listen.port == 11112
+    assert configuration.settings.listen.host == configuration.settings.dashboard.host == "127.0.0.1"
+    assert configuration.destinations == ()
+
+
+def test_a_file_sets_what_it_names_and_leaves_the_rest(folder: Path, tmp_path: Path) -> None:
+    (folder / "osteon.yaml").write_text("listen:\n  port: 104\nspool:\n  # only comments here\n")
+    settings = load_configuration(folder, tmp_path, {}).settings
+    assert settings.listen.port == 104
+    assert settings.listen.ae_title == "OSTEON"
+
+
+def test_the_environment_wins_over_the_file(folder: Path, tmp_path: Path) -> None:
+    (folder / "osteon.yaml").write_text("listen: {port: 104}\n")
+    environment = {
+        "OSTEON__LISTEN__PORT": "11113",
+        "OSTEON__LISTEN__ALLOW_CALLING_AETS": "[CT1, GAMMA2]",
+        "OSTEON_REDIS_URL": "redis://localhost:6379/0",
+        "OSTEON_DATABASE_URL": "postgresql+psycopg://localhost/osteon",
+    }
+    configuration = load_configuration(folder, tmp_path, environment)
+    assert configuration.settings.listen.port == 11113
+    assert configuration.settings.listen.allow_calling_aets == ("CT1", "GAMMA2")
+    assert configuration.settings.queue.url == "redis://localhost:6379/0"
+    assert configuration.database_url == "postgresql+psycopg://localhost/osteon"
+
+
+def test_all_mistakes_come_together_with_file_and_key(folder: Path, tmp_path: Path) -> None:
+    (folder / "osteon.yaml").write_text("listen:\n  port: 70000\n  ae_titel: X\nworker: {device: gpu}\n")
+    (folder / "destinations.yaml").write_text(
+        "destinations:\n  - {name: a, host: h, port: 104, ae_title: WAY_TOO_LONG_AE_TITLE}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration(folder, tmp_path, {"OSTEON__LOG__LEVEL": "loud"})
+    problems = "\n".join(caught.value.problems)
+    assert f"{folder / 'osteon.yaml'}: listen.port" in problems
+    assert "listen.ae_titel: this key is not known" in problems
+    assert "worker.device" in problems
+    assert "OSTEON__LOG__LEVEL: log.level" in problems
+    assert f"{folder / 'destinations.yaml'}: destinations.0.ae_title" in problems
+
+
+def test_broken_yaml_names_line_and_column(folder: Path, tmp_path: Path) -> None:
+    (folder / "osteon.yaml").write_text("listen:\n  port: [104\nlog: {}\n")
+    with pytest.raises(ConfigurationError, match=r"osteon\.yaml: line 3, column"):
+        load_configuration(folder, tmp_path, {})
+
+
+def test_a_destination_given_twice_and_a_missing_certificate_are_refused(folder: Path, tmp_path: Path) -> None:
+    one = "  - {name: pacs, host: h, port: 104, ae_title: PACS}\n"
+    (folder / "destinations.yaml").write_text("destinations:\n" + one + one)
+    (folder / "osteon.yaml").write_text("listen: {tls: {certificate: /nowhere/a.pem, key: /nowhere/a.key}}\n")
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration(folder, tmp_path, {})
+    assert any("'pacs' is given twice" in problem for problem in caught.value.problems)
+    assert any("listen.tls.certificate: there is no file /nowhere/a.pem" in p for p in caught.value.problems)
+
+
+def test_an_unknown_destination_is_answered_with_those_there_are(folder: Path, tmp_path: Path) -> None:
+    (folder / "destinations.yaml").write_text("destinations: [{name: pacs, host: h, port: 104, ae_title: PACS}]\n")
+    configuration = load_configuration(folder, tmp_path, {})
+    assert configuration.destination("pacs").ae_title == "PACS"
+    with pytest.raises(ConfigurationError, match=r"no destination 'pasc' \(there: pacs\)"):
+        configuration.destination("pasc")
+
+
+def test_a_configuration_folder_that_is_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        load_configuration(tmp_path / "nowhere", tmp_path, {})
