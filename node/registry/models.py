@@ -10,7 +10,20 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, Dialect, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -40,7 +53,17 @@ class UTCDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+# Every constraint has a name, because a later migration can only change what it can name (on SQLite above all).
+NAMING_CONVENTION = {
+    "ix": "ix_%(column_0_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
 class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
     type_annotation_map = {  # noqa: RUF012
         datetime: UTCDateTime,
         dict[str, Any]: JSON,
@@ -49,6 +72,8 @@ class Base(DeclarativeBase):
 
 
 class Study(Base):
+    """One study as its first instance described it."""
+
     __tablename__ = "studies"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -68,6 +93,8 @@ class Series(Base):
 
     headers: the attributes that rules may ask for, of the first instance (keyword -> JSON value).
     content_revision: grows with every instance that changes the content, so that a job knows whether its input moved.
+    open_association: the association that sent last; all that are still open stand in `OpenAssociation`.
+    association_released_at: when the last open association ended; None while one is open.
     completed_by: why it was judged complete ("expected count", "association released", "quiet", "forced").
     routing: the trace of the last routing (see node.assemble), with the rules that fired.
     """
@@ -76,6 +103,13 @@ class Series(Base):
     __table_args__ = (
         Index("ix_series_state_last", "state", "last_received_at"),
         Index("ix_series_first", "first_received_at"),
+        # Retention asks for the oldest series whose files are still there; deleted ones leave this index.
+        Index(
+            "ix_series_with_files",
+            "last_received_at",
+            sqlite_where=text("files_deleted_at IS NULL"),
+            postgresql_where=text("files_deleted_at IS NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -126,6 +160,15 @@ class Instance(Base):
     source_aet: Mapped[str] = mapped_column(String(32), default="")
 
     series: Mapped[Series] = relationship(back_populates="instances")
+
+
+class OpenAssociation(Base):
+    """An association that has sent to a series and is not over yet; the row goes when it ends."""
+
+    __tablename__ = "open_associations"
+
+    token: Mapped[str] = mapped_column(String(64), primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True, index=True)
 
 
 class Job(Base):
@@ -192,6 +235,8 @@ class JobInput(Base):
 
 
 class Result(Base):
+    """One DICOM object that a job made. files_deleted_at: when retention deleted its file; the row stays."""
+
     __tablename__ = "results"
     __table_args__ = (UniqueConstraint("job_id", "sop_uid"),)
 
@@ -205,17 +250,21 @@ class Result(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     byte_count: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
+    files_deleted_at: Mapped[datetime | None]
 
     job: Mapped[Job] = relationship(back_populates="results")
     deliveries: Mapped[list[Delivery]] = relationship(back_populates="result")
 
 
 class Delivery(Base):
+    """The way of one result to one destination."""
+
     __tablename__ = "deliveries"
     __table_args__ = (
         UniqueConstraint("result_id", "destination"),
         Index("ix_deliveries_state_next", "state", "next_attempt_at"),
         Index("ix_deliveries_state_lease", "state", "lease_until"),
+        Index("ix_deliveries_created", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)

@@ -2,9 +2,9 @@
 
 counts on the working grid + body -> reference level -> windows clip(counts / (factor * reference), 0, 1).
 
-The reference is the robust maximum of the skeleton: the 99.9th percentile of the body's pixels (after a 3 x 3
-mean) without the two things whose heat says nothing about bone: urine in the bladder and the injection site. Both are left out by place,
-before any network has run and however hot they are, so that the reference does not jump when they fill:
+The reference is the robust maximum of the skeleton: the 99.9th percentile of the body's pixels (after a 3 x 3 mean)
+without the two things whose heat says nothing about bone, urine in the bladder and the injection site. Both are left
+out by place, before any network has run and however hot they are, so that the reference does not jump when they fill:
 
 * the pelvis about the midline (bladder) and all that lies far from the midline (arms: injection sites) never count;
 * hot pixels connected to those zones, within a short distance, go with them (a hot bladder's halo);
