@@ -1,0 +1,14 @@
+"""The one owner of the database.
+
+Other rooms call the functions of this room inside `Registry.transaction()` or `Registry.reading()`:
+
+    migrate      the schema, brought up to date by every process at its start
+    intake       received instances -> studies, series, instances
+    series       open series, completion, associations
+    planning     jobs made, revised and cancelled
+    jobs         jobs claimed, kept alive and ended by workers
+    deliveries   results on their way to destinations
+    retention    what may be deleted, and that it was
+    events, workers   what happened, and who is at work
+    queries      everything that pages show
+"""

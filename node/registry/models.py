@@ -15,6 +15,7 @@ from sqlalchemy import (
     BigInteger,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -205,7 +206,7 @@ class Job(Base):
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     lease_owner: Mapped[str] = mapped_column(String(128), default="")
     lease_until: Mapped[datetime | None]
-    progress: Mapped[float] = mapped_column(default=0.0)
+    progress: Mapped[float] = mapped_column(Double, default=0.0)
     progress_text: Mapped[str] = mapped_column(String(200), default="")
     created_at: Mapped[datetime]
     queued_at: Mapped[datetime | None]
