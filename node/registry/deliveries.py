@@ -1,0 +1,341 @@
+"""Deliveries in the registry: one row per result and destination, and how far each one has come.
+
+    pending --claim--> sending --sent--> sent --verified--> verified
+       ^                  |
+       +--try_again, give_back_deliveries, expire_deliveries (worker lost)      --fail_delivery--> failed
+
+Claims and leases work as for jobs (`node.registry.jobs`): one UPDATE per claim, a token of its own, and every
+outcome is written only where the token still stands. `next_attempt_at` is the next attempt to send while pending,
+and the next time the destination is asked whether it has the result while sent; NEVER otherwise, which keeps
+finished rows out of the way of the index that is asked all the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, case, select, update
+from sqlalchemy.orm import Session
+
+from node.errors import PermanentError
+from node.registry.events import add_event
+from node.registry.models import Delivery, Job, Result
+from node.registry.states import DELIVERY_MOVES, DeliveryState, check_move
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""`next_attempt_at` of a delivery that waits for nothing."""
+
+_KIND_ORDER = case({"seg": 0, "sr": 1}, value=Result.kind, else_=2)
+"""A report that points at a segmentation arrives after it."""
+
+CLAIM_ROWS = (
+    select(
+        Delivery.id,
+        Delivery.lease_owner.label("token"),
+        Delivery.destination,
+        Delivery.attempts.label("attempt"),
+        Result.kind,
+        Result.sop_uid,
+        Result.sop_class_uid,
+        Result.storage_key,
+        Result.job_id,
+        Job.study_id,
+    )
+    .join(Result, Result.id == Delivery.result_id)
+    .join(Job, Job.id == Result.job_id)
+)
+
+_SWEEP_LIMIT = 500  # rows per sweep: a transaction stays short, and the next sweep is seconds away
+
+
+@dataclass(frozen=True)
+class PlannedDelivery:
+    """A result (by SOP instance UID) that is to go to a destination."""
+
+    sop_uid: str
+    destination: str
+
+
+@dataclass(frozen=True)
+class ClaimedDelivery:
+    """A delivery in the hands of one worker; `attempt` counts from 1."""
+
+    id: int
+    token: str
+    destination: str
+    attempt: int
+    kind: str
+    sop_uid: str
+    sop_class_uid: str
+    storage_key: str
+    job_id: int
+    study_id: int
+
+
+def plan_deliveries(
+    session: Session, result_ids: Mapping[str, int], planned: Sequence[PlannedDelivery], now: datetime
+) -> list[int]:
+    """Add pending deliveries of results that were just registered (SOP instance UID -> result id)."""
+    rows = [
+        Delivery(
+            result_id=result_ids[plan.sop_uid],
+            destination=plan.destination,
+            state=DeliveryState.PENDING.value,
+            next_attempt_at=now,
+            created_at=now,
+        )
+        for plan in planned
+    ]
+    session.add_all(rows)
+    session.flush()
+    return [row.id for row in rows]
+
+
+def move_delivery(
+    session: Session,
+    delivery_id: int,
+    old: DeliveryState,
+    new: DeliveryState,
+    *conditions: ColumnElement[bool],
+    **values: Any,
+) -> bool:
+    """One atomic change of state; False if the delivery was not (any longer) as expected."""
+    check_move(DELIVERY_MOVES, old, new)
+    statement = (
+        update(Delivery)
+        .where(Delivery.id == delivery_id, Delivery.state == old.value, *conditions)
+        .values(state=new.value, **values)
+        .execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], session.execute(statement)).rowcount == 1
+
+
+def claim_deliveries(
+    session: Session, delivery_id: int, token: str, now: datetime, lease_s: float, limit: int
+) -> list[ClaimedDelivery]:
+    """Take a due delivery, and with it others that are due at the same destination, for one association.
+
+    Returns
+    -------
+    list of ClaimedDelivery
+        At most `limit`, segmentations of a job before its reports; empty if that delivery is not to be had.
+    """
+    first = session.get(Delivery, delivery_id)
+    if first is None:
+        return []
+    due = (
+        select(Delivery.id)
+        .join(Result, Result.id == Delivery.result_id)
+        .where(
+            Delivery.state == DeliveryState.PENDING.value,
+            Delivery.next_attempt_at <= now,
+            Delivery.destination == first.destination,
+        )
+        # The one that was asked for and its job's come first; then whatever waits longest.
+        .order_by(Delivery.id != delivery_id, Delivery.next_attempt_at, Result.job_id, _KIND_ORDER)
+        .limit(limit)
+    )
+    candidates = list(session.scalars(due))
+    if delivery_id not in candidates:
+        return []
+    for candidate in sorted(candidates):  # always in one order, or two workers could deadlock on PostgreSQL
+        move_delivery(
+            session,
+            candidate,
+            DeliveryState.PENDING,
+            DeliveryState.SENDING,
+            Delivery.next_attempt_at <= now,
+            lease_owner=token,
+            lease_until=now + timedelta(seconds=lease_s),
+            attempts=Delivery.attempts + 1,
+        )
+    won = session.execute(
+        CLAIM_ROWS.where(Delivery.id.in_(candidates), Delivery.lease_owner == token).order_by(
+            Result.job_id, _KIND_ORDER, Result.id
+        )
+    )
+    return [ClaimedDelivery(**row._mapping) for row in won]
+
+
+def renew_deliveries(session: Session, claims: Sequence[ClaimedDelivery], now: datetime, lease_s: float) -> bool:
+    """Prolong the leases of a batch; False if none of them is held any more."""
+    statement = (
+        update(Delivery)
+        .where(
+            Delivery.id.in_([c.id for c in claims]),
+            Delivery.state == DeliveryState.SENDING.value,
+            Delivery.lease_owner == claims[0].token,
+        )
+        .values(lease_until=now + timedelta(seconds=lease_s))
+        .execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], session.execute(statement)).rowcount > 0
+
+
+def _release(session: Session, claim: ClaimedDelivery, new: DeliveryState, **values: Any) -> bool:
+    return move_delivery(
+        session,
+        claim.id,
+        DeliveryState.SENDING,
+        new,
+        Delivery.lease_owner == claim.token,
+        lease_owner="",
+        lease_until=None,
+        **values,
+    )
+
+
+def mark_sent(session: Session, claim: ClaimedDelivery, now: datetime, ask_at: datetime = NEVER) -> bool:
+    """The destination acknowledged it; False (and nothing written) if the lease is lost.
+
+    `ask_at` is when the destination is to be asked whether it really has the result.
+    """
+    done = _release(session, claim, DeliveryState.SENT, sent_at=now, last_error="", next_attempt_at=ask_at)
+    if done:
+        say(session, claim, now, "delivery.sent", f"{claim.kind.upper()} sent to {claim.destination}.", "info")
+    return done
+
+
+def try_again(session: Session, claim: ClaimedDelivery, now: datetime, next_at: datetime, reason: str) -> bool:
+    """The attempt failed and another is due at `next_at`; False if the lease is lost."""
+    done = _release(session, claim, DeliveryState.PENDING, next_attempt_at=next_at, last_error=reason)
+    if done:
+        say(session, claim, now, "delivery.retry", reason, "warning")
+    return done
+
+
+def fail_delivery(session: Session, claim: ClaimedDelivery, now: datetime, reason: str) -> bool:
+    """No further attempt will be made unless a person asks; False if the lease is lost."""
+    done = _release(session, claim, DeliveryState.FAILED, next_attempt_at=NEVER, last_error=reason)
+    if done:
+        say(session, claim, now, "delivery.failed", reason, "error")
+    return done
+
+
+def give_back_deliveries(session: Session, claims: Sequence[ClaimedDelivery], now: datetime) -> None:
+    """Put a batch back because this worker is being stopped; the attempt does not count."""
+    for claim in claims:
+        _release(session, claim, DeliveryState.PENDING, next_attempt_at=now, attempts=Delivery.attempts - 1)
+
+
+def say(session: Session, claim: ClaimedDelivery, now: datetime, kind: str, message: str, level: str) -> None:
+    """Add an event about a claimed delivery."""
+    add_event(
+        session,
+        now,
+        kind,
+        message,
+        level=level,
+        study_id=claim.study_id,
+        job_id=claim.job_id,
+        delivery_id=claim.id,
+        data={"destination": claim.destination, "attempt": claim.attempt},
+    )
+
+
+def expire_deliveries(
+    session: Session, now: datetime, next_attempt: Callable[[int], datetime | None]
+) -> tuple[list[int], list[int]]:
+    """Put back every delivery whose worker is gone.
+
+    Parameters
+    ----------
+    next_attempt
+        When the next attempt is due after that many; None where there have been enough.
+
+    Returns
+    -------
+    tuple of two lists of int
+        Ids put back, and ids that failed.
+    """
+    stale = session.execute(
+        select(Delivery.id, Delivery.lease_owner, Delivery.attempts, Result.job_id)
+        .join(Result, Result.id == Delivery.result_id)
+        .where(Delivery.state == DeliveryState.SENDING.value, Delivery.lease_until <= now)
+        .order_by(Delivery.id)
+        .limit(_SWEEP_LIMIT)
+    ).all()
+    back: list[int] = []
+    failed: list[int] = []
+    for delivery_id, owner, attempts, job_id in stale:
+        due = next_attempt(attempts)
+        if due is not None:
+            new, ids, level = DeliveryState.PENDING, back, "warning"
+            reason = "The worker was lost while sending; the result is sent again."
+        else:
+            new, ids, level = DeliveryState.FAILED, failed, "error"
+            reason = f"The worker was lost while sending, and after {attempts} attempts no other is made."
+        moved = move_delivery(
+            session,
+            delivery_id,
+            DeliveryState.SENDING,
+            new,
+            Delivery.lease_owner == owner,
+            Delivery.lease_until <= now,
+            lease_owner="",
+            lease_until=None,
+            next_attempt_at=due or NEVER,
+            last_error=reason,
+        )
+        if moved:
+            ids.append(delivery_id)
+            add_event(session, now, "delivery.worker_lost", reason, level=level, job_id=job_id, delivery_id=delivery_id)
+    return back, failed
+
+
+def due_deliveries(session: Session, now: datetime, limit: int) -> list[tuple[int, int]]:
+    """(id, priority of the job) of pending deliveries whose time has come, those waiting longest first."""
+    rows = session.execute(
+        select(Delivery.id, Job.priority)
+        .join(Result, Result.id == Delivery.result_id)
+        .join(Job, Job.id == Result.job_id)
+        .where(Delivery.state == DeliveryState.PENDING.value, Delivery.next_attempt_at <= now)
+        .order_by(Delivery.next_attempt_at, Result.job_id, _KIND_ORDER)
+        .limit(limit)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def resend(session: Session, delivery_id: int, now: datetime) -> None:
+    """Send a delivery (again), at a person's wish, with all its attempts; one being sent raises PermanentError."""
+    row = session.get(Delivery, delivery_id)
+    if row is None:
+        raise PermanentError(f"there is no delivery {delivery_id}")
+    old = DeliveryState(row.state)
+    fresh = {"attempts": 0, "next_attempt_at": now, "last_error": ""}
+    if old is DeliveryState.PENDING:
+        statement = update(Delivery).where(Delivery.id == delivery_id, Delivery.state == old.value).values(**fresh)
+        changed = cast(CursorResult[Any], session.execute(statement)).rowcount == 1
+    else:
+        if old is DeliveryState.SENDING:
+            raise PermanentError(f"delivery {delivery_id} is being sent right now; wait for its outcome")
+        changed = move_delivery(
+            session, delivery_id, old, DeliveryState.PENDING, sent_at=None, verified_at=None, **fresh
+        )
+    if not changed:
+        raise PermanentError(f"delivery {delivery_id} was {old} a moment ago and has just changed; look again")
+    add_event(
+        session,
+        now,
+        "delivery.resend",
+        f"A person asked to send it to {row.destination} again.",
+        job_id=row.result.job_id,
+        delivery_id=delivery_id,
+    )
+
+
+def expire_delivery_worker(session: Session, worker: str, now: datetime) -> int:
+    """End the delivery leases of a worker that is known to be dead, so that the next sweep takes them back."""
+    statement = (
+        update(Delivery)
+        .where(
+            Delivery.state == DeliveryState.SENDING.value,
+            Delivery.lease_owner.startswith(f"{worker}/", autoescape=True),
+        )
+        .values(lease_until=now)
+        .execution_options(synchronize_session=False)
+    )
+    return cast(CursorResult[Any], session.execute(statement)).rowcount
