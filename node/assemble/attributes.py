@@ -1,0 +1,277 @@
+"""What is kept of a series' header for rules, and how it is found in a data set.
+
+Most names are DICOM keywords. Some gather what the standard scatters over sequences or leaves to be worked out:
+
+    Orientation        "axial", "coronal", "sagittal" or "oblique", from ImageOrientationPatient
+    Radiopharmaceutical, Radionuclide, AnatomicRegion, View    texts and code values, of all items
+    RowColumnRatio     Rows / Columns: about 4 for a whole-body scan
+    InstanceCount, CallingAET, CalledAET, MadeByOsteon         known to the registry, not to the data set
+
+A rule may name any other public attribute of the data set, or one inside sequences as `Sequence.Keyword`; it is then
+kept for all series received from then on. Patient data cannot be named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement
+
+from node.assemble.text import clean_text, repair_text
+
+MAX_VALUES = 32
+"""Values kept of one attribute."""
+
+MAX_ITEMS = 16
+"""Items looked at per sequence."""
+
+OBLIQUE_BELOW = 0.8
+"""A plane whose normal has no component above this (37 degrees) is oblique; lumbar discs are imaged up to 30 off."""
+
+OWN_MANUFACTURER = "osteon"
+"""Manufacturer (0008,0070) of everything that node.results writes."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One name and where its value may stand; the first path with a value counts, or all of them if `gather`."""
+
+    name: str
+    paths: tuple[str, ...]
+    gather: bool = False
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_PLAIN = _words(
+    "Modality SOPClassUID ImageType SeriesDescription StudyDescription ProtocolName PerformedProcedureStepDescription "
+    "RequestedProcedureDescription BodyPartExamined Laterality Manufacturer ManufacturerModelName StationName "
+    "InstitutionName SeriesNumber InstanceNumber FrameOfReferenceUID PatientPosition Rows Columns NumberOfFrames "
+    "SamplesPerPixel PhotometricInterpretation SpacingBetweenSlices ScanOptions SequenceName ScanningSequence "
+    "SequenceVariant MRAcquisitionType FlipAngle InversionTime EchoTrainLength MagneticFieldStrength "
+    "ContrastBolusAgent ConvolutionKernel KVP WholeBodyTechnique TypeOfDetectorMotion ConversionType "
+    "BurnedInAnnotation ImagesInAcquisition NumberOfSeriesRelatedInstances SeriesType"
+)
+
+_GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+
+
+def _in_groups(path: str) -> tuple[str, ...]:
+    """Where enhanced multi-frame objects keep it (PS3.3 C.7.6.16)."""
+    return tuple(f"{group}.{path}" for group in _GROUPS)
+
+
+_RADIOPHARMACEUTICAL = "RadiopharmaceuticalInformationSequence"
+
+KEPT: tuple[Kept, ...] = (
+    *(Kept(keyword, (keyword,)) for keyword in _PLAIN),
+    Kept(
+        "ImageOrientationPatient",
+        (
+            "ImageOrientationPatient",
+            "DetectorInformationSequence.ImageOrientationPatient",
+            *_in_groups("PlaneOrientationSequence.ImageOrientationPatient"),
+        ),
+    ),
+    Kept("PixelSpacing", ("PixelSpacing", *_in_groups("PixelMeasuresSequence.PixelSpacing"))),
+    Kept("SliceThickness", ("SliceThickness", *_in_groups("PixelMeasuresSequence.SliceThickness"))),
+    Kept("EchoTime", ("EchoTime", *_in_groups("MREchoSequence.EffectiveEchoTime"))),
+    Kept("RepetitionTime", ("RepetitionTime", *_in_groups("MRTimingAndRelatedParametersSequence.RepetitionTime"))),
+    Kept(
+        "Radiopharmaceutical",
+        (
+            f"{_RADIOPHARMACEUTICAL}.Radiopharmaceutical",
+            f"{_RADIOPHARMACEUTICAL}.RadiopharmaceuticalCodeSequence.CodeMeaning",
+            f"{_RADIOPHARMACEUTICAL}.RadiopharmaceuticalCodeSequence.CodeValue",
+        ),
+        gather=True,
+    ),
+    Kept(
+        "Radionuclide",
+        (
+            f"{_RADIOPHARMACEUTICAL}.RadionuclideCodeSequence.CodeMeaning",
+            f"{_RADIOPHARMACEUTICAL}.RadionuclideCodeSequence.CodeValue",
+            "EnergyWindowInformationSequence.EnergyWindowName",
+        ),
+        gather=True,
+    ),
+    Kept("AnatomicRegion", ("AnatomicRegionSequence.CodeMeaning", "AnatomicRegionSequence.CodeValue"), gather=True),
+    Kept(
+        "View",
+        ("ViewCodeSequence.CodeMeaning", "DetectorInformationSequence.ViewCodeSequence.CodeMeaning"),
+        gather=True,
+    ),
+)
+
+DERIVED = ("Orientation", "RowColumnRatio", "InstanceCount", "CallingAET", "CalledAET", "MadeByOsteon")
+"""Names that no data set holds under that name."""
+
+_KEPT_NAMES = frozenset(kept.name for kept in KEPT) | frozenset(DERIVED)
+_TEXT_VRS = frozenset(_words("AE AS CS DA DT LO LT SH ST TM UC UI UR UT"))
+_INTEGER_VRS = frozenset(_words("IS US SS UL SL UV SV"))
+_REAL_VRS = frozenset(_words("DS FL FD"))
+_PATIENT_GROUP = 0x0010
+_NOT_IDENTIFYING = frozenset({"PatientSex", "PatientAge", "PatientSize", "PatientWeight"})
+
+
+def attribute_problem(name: str) -> str | None:
+    """Why a rule cannot ask for `name` (a keyword, or `Sequence.Keyword`); None if it can."""
+    if name in _KEPT_NAMES:
+        return None
+    *sequences, keyword = name.split(".")
+    for part in sequences:
+        tag = tag_for_keyword(part)
+        if tag is None or dictionary_VR(tag) != "SQ":
+            return f"'{part}' is not the keyword of a DICOM sequence"
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        return f"'{keyword}' is not a DICOM keyword, nor one of {', '.join(DERIVED)}"
+    vr = dictionary_VR(tag)
+    if vr == "PN" or (tag >> 16 == _PATIENT_GROUP and keyword not in _NOT_IDENTIFYING):
+        return f"'{keyword}' is patient data, which rules cannot ask for"
+    if vr not in _TEXT_VRS | _INTEGER_VRS | _REAL_VRS:
+        return f"'{keyword}' holds no text or number (its VR is {vr})"
+    return None
+
+
+def top_level_keywords(extra: Iterable[str] = ()) -> list[str]:
+    """Keywords that a reader must not skip so that `collect_headers` finds everything."""
+    names = {path.split(".")[0] for kept in KEPT for path in kept.paths}
+    return sorted(names | {name.split(".")[0] for name in extra if name not in _KEPT_NAMES})
+
+
+def collect_headers(dataset: Dataset, extra: Iterable[str] = ()) -> dict[str, Any]:
+    """The attributes that rules may ask for; what is absent, empty or unreadable is left out.
+
+    Parameters
+    ----------
+    dataset
+        A data set as read (values still raw).
+    extra
+        Names beyond `KEPT` that rules ask for.
+
+    Returns
+    -------
+    dict
+        Name to text, number or list of these; fit for JSON and for any database.
+    """
+    wanted = [*KEPT, *(Kept(name, (name,)) for name in sorted(set(extra)) if name not in _KEPT_NAMES)]
+    headers: dict[str, Any] = {}
+    for kept in wanted:
+        values: list[str | int | float] = []
+        for path in kept.paths:
+            found = _values(dataset, path.split("."), kept.gather)
+            values += [value for value in found if value not in values] if kept.gather else found
+            if values and not kept.gather:
+                break
+        if values:
+            values = values[:MAX_VALUES]
+            headers[kept.name] = values[0] if len(values) == 1 else values
+    return headers | _derive(headers)
+
+
+def _derive(headers: dict[str, Any]) -> dict[str, Any]:
+    derived: dict[str, Any] = {}
+    orientation = plane_orientation(headers.get("ImageOrientationPatient"))
+    if orientation:
+        derived["Orientation"] = orientation
+    rows, columns = headers.get("Rows"), headers.get("Columns")
+    if isinstance(rows, int) and isinstance(columns, int) and rows > 0 and columns > 0:
+        derived["RowColumnRatio"] = round(rows / columns, 3)
+    return derived
+
+
+def plane_orientation(cosines: Any) -> str | None:
+    """The anatomical plane of an image from its direction cosines (PS3.3 C.7.6.2.1.1), None if they are no plane.
+
+    Parameters
+    ----------
+    cosines
+        Row x, y, z then column x, y, z, in the patient's LPS frame.
+    """
+    if not isinstance(cosines, list) or len(cosines) != 6 or not all(isinstance(c, int | float) for c in cosines):
+        return None
+    row, column = cosines[:3], cosines[3:]
+    normal = (
+        row[1] * column[2] - row[2] * column[1],
+        row[2] * column[0] - row[0] * column[2],
+        row[0] * column[1] - row[1] * column[0],
+    )
+    length = math.sqrt(sum(component**2 for component in normal))
+    if not 0.5 < length < 1.5:  # two unit vectors at right angles give 1; this is no plane
+        return None
+    for component, name in zip(normal, ("sagittal", "coronal", "axial"), strict=True):
+        if abs(component) / length >= OBLIQUE_BELOW:
+            return name
+    return "oblique"
+
+
+def _values(dataset: Dataset, path: Sequence[str], gather: bool) -> list[str | int | float]:
+    """The values at a path: of the first item of each sequence that has any, or of all items if `gather`."""
+    if len(path) > 1:
+        values: list[str | int | float] = []
+        for item in _items(dataset, path[0]):
+            values += _values(item, path[1:], gather)
+            if values and (not gather or len(values) >= MAX_VALUES):
+                break
+        return values
+    try:
+        return list(_plain_values(dataset[path[0]], _character_sets(dataset)))
+    except Exception:  # absent or malformed: whatever pydicom makes of it must not stop the intake
+        return []
+
+
+def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    try:
+        return [item for item in list(dataset[keyword].value)[:MAX_ITEMS] if isinstance(item, Dataset)]
+    except Exception:  # as above
+        return []
+
+
+def _character_sets(dataset: Dataset) -> tuple[str, ...]:
+    try:
+        value = dataset.get("SpecificCharacterSet") or ()
+    except Exception:  # as above
+        return ()
+    return (value,) if isinstance(value, str) else tuple(str(part) for part in value)
+
+
+def _plain_values(element: DataElement, character_sets: tuple[str, ...]) -> Iterator[str | int | float]:
+    value = element.value
+    if value is None or isinstance(value, bytes) or element.VR not in _TEXT_VRS | _INTEGER_VRS | _REAL_VRS:
+        return
+    several = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    if isinstance(value, Sequence) and not isinstance(value, str) and element.VR in _TEXT_VRS:
+        several = several[:MAX_VALUES]
+        # Trailing empty values go, inner ones stay: ImageType[2] must stay the third value.
+        while several and not str(several[-1]).strip():
+            several.pop()
+    for part in several[:MAX_VALUES]:
+        if element.VR in _TEXT_VRS:
+            text = clean_text(repair_text(str(part), character_sets))
+            if text or len(several) > 1:
+                yield text
+        else:
+            number = _number(part, integer=element.VR in _INTEGER_VRS)
+            if number is not None:
+                yield number
+
+
+def _number(value: Any, *, integer: bool) -> int | float | None:
+    try:
+        number = float(value)
+        if not math.isfinite(number):
+            return None
+        if integer:
+            whole = int(value)
+            return whole if abs(whole) < 2**53 else None
+        return number
+    except (TypeError, ValueError, OverflowError):
+        return None
