@@ -1,0 +1,125 @@
+"""Augmentation of planar count images, a whole batch at a time.
+
+Input is the count level (counts over a reference), so that display windows, dose and blur are varied before the
+window clips anything; output is what a network sees, in [0, 1], with 1 the hottest.
+
+Order: mirror -> rotate, scale, shift -> blur -> fewer counts (noise) -> display window -> gamma.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Ranges of the augmentation; every tile draws its own values.
+
+    window : upper window level as a multiple of the reference, log-uniform.
+    dose : share of the counts kept, log-uniform from this value to 1 (drawn for `dose_share` of the tiles).
+    blur_pixels : largest standard deviation of the extra blur (drawn for `blur_share` of the tiles).
+    """
+
+    rotate_deg: float = 10.0
+    scale: tuple[float, float] = (0.85, 1.2)
+    shift: float = 0.06
+    window: tuple[float, float] = (0.25, 1.6)
+    gamma: tuple[float, float] = (0.75, 1.35)
+    dose: float = 0.35
+    dose_share: float = 0.3
+    blur_pixels: float = 1.4
+    blur_share: float = 0.25
+
+
+def augment(
+    levels: torch.Tensor,
+    labels: torch.Tensor,
+    counts_per_level: torch.Tensor,
+    settings: AugmentSettings,
+    generator: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Augment a batch.
+
+    Parameters
+    ----------
+    levels : float32 (n, 1, h, w), counts over the reference level, not clipped.
+    labels : int64 (n, h, w).
+    counts_per_level : float32 (n,), counts in a pixel of level 1.
+
+    Returns
+    -------
+    tuple
+        Network input float32 (n, 1, h, w) in [0, 1] and labels int64 (n, h, w).
+    """
+    levels, labels = _move(levels, labels, settings, generator)
+    levels = _blur(levels, settings, generator)
+    levels = _thin(levels, counts_per_level, settings, generator)
+    count = len(levels)
+    upper = _log_uniform(count, *settings.window, generator)
+    gamma = _log_uniform(count, *settings.gamma, generator)
+    shown = (levels / upper[:, None, None, None]).clamp(0, 1)
+    return shown.pow(gamma[:, None, None, None]), labels
+
+
+def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+    return low + (high - low) * torch.rand(count, generator=generator)
+
+
+def _log_uniform(count: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+    return torch.exp(_uniform(count, math.log(low), math.log(high), generator))
+
+
+def _move(
+    levels: torch.Tensor, labels: torch.Tensor, settings: AugmentSettings, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mirror, rotate, scale and shift; labels by nearest neighbour."""
+    count = len(levels)
+    angle = torch.deg2rad(_uniform(count, -settings.rotate_deg, settings.rotate_deg, generator))
+    scale = _log_uniform(count, *settings.scale, generator)
+    mirror = 1 - 2 * torch.randint(0, 2, (count,), generator=generator).float()
+    shift_x = _uniform(count, -settings.shift, settings.shift, generator)
+    shift_y = _uniform(count, -settings.shift, settings.shift, generator)
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    matrix = torch.stack(
+        [torch.stack([cos * mirror, -sin, shift_x], 1), torch.stack([sin * mirror, cos, shift_y], 1)], 1
+    )
+    grid = functional.affine_grid(matrix, list(levels.shape), align_corners=False)
+    moved = functional.grid_sample(levels, grid, mode="bilinear", align_corners=False)
+    names = functional.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
+    return moved, names[:, 0].round().long()
+
+
+def _blur(levels: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
+    """Blur a share of the tiles, all by one width (a scan's resolution varies between batches)."""
+    chosen = torch.rand(len(levels), generator=generator) < settings.blur_share
+    if not bool(chosen.any()):
+        return levels
+    sigma = float(_uniform(1, 0.5, settings.blur_pixels, generator))
+    reach = math.ceil(3 * sigma)
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    taps = taps / taps.sum()
+    part = functional.conv2d(levels[chosen], taps[None, None, :, None], padding=(reach, 0))
+    part = functional.conv2d(part, taps[None, None, None, :], padding=(0, reach))
+    result = levels.clone()
+    result[chosen] = part
+    return result
+
+
+def _thin(
+    levels: torch.Tensor, counts_per_level: torch.Tensor, settings: AugmentSettings, generator: torch.Generator
+) -> torch.Tensor:
+    """Make a share of the tiles as noisy as with fewer counts.
+
+    Keeping a share k of Poisson counts c and dividing by k adds the variance c (1 - k) / k; it is added as a
+    Gaussian, which at these levels differs from a binomial draw only in single counts.
+    """
+    count = len(levels)
+    chosen = (torch.rand(count, generator=generator) < settings.dose_share).float()
+    kept = _log_uniform(count, settings.dose, 1.0, generator)
+    variance = (1 - kept) / kept / counts_per_level.clamp(min=1e-3) * chosen
+    noise = torch.randn(levels.shape, generator=generator)
+    return (levels + noise * (levels.clamp(min=0) * variance[:, None, None, None]).sqrt()).clamp(min=0)
