@@ -77,6 +77,11 @@ class WorkingGrid:
         row_mm, column_mm = self.source_spacing_mm
         return _snapped(row_mm), _snapped(column_mm)
 
+    def point_to_working(self, row: float, column: float) -> tuple[float, float]:
+        """Carry a point (row, column; the first pixel's outer corner at (0, 0)) to the working grid."""
+        row_mm, column_mm = self._pitch
+        return row * row_mm / WORKING_SPACING_MM, column * column_mm / WORKING_SPACING_MM + self.column_offset
+
     def counts_to_working(self, counts: np.ndarray) -> np.ndarray:
         """Resample counts (rows, columns) to the working grid, float32; the sum is kept but for cropped columns."""
         if self.is_identity:
