@@ -27,10 +27,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
-	@$(BIN)/python deploy/demo/run.py $(if $(ONCE),--once)
+	@$(BIN)/python -m deploy.demo.run $(if $(ONCE),--once)
 
 stop:
-	@$(BIN)/python deploy/demo/run.py --stop
+	@$(BIN)/python -m deploy.demo.run --stop
 
 peers:
 	@sh deploy/peers/install.sh

@@ -6,7 +6,6 @@ paths -> series (grouped by header) -> pipeline -> Findings -> SEG, SR, secondar
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from node import __version__
 from node.errors import OsteonError
+from node.results.context import NodeIdentity
 from pipelines.contract import ComputeOptions, Findings, InputSeries, Pipeline, PipelineInputs, Progress
 
 
@@ -72,6 +71,7 @@ def analyse(
     options: ComputeOptions,
     paths: Sequence[Path],
     out_dir: Path,
+    node: NodeIdentity,
     now: datetime,
     progress: Progress,
 ) -> Outcome:
@@ -81,7 +81,7 @@ def analyse(
     ------
     NothingToRead, ContentRefused, WeightsError, DeviceError
     """
-    from node.results import ResultContext, build_results, render_png, summary, write_results
+    from node.results import ResultContext, build_results, summary, write_pictures, write_results, write_summary
 
     inputs = PipelineInputs(group_series(paths))
     progress(0.0, "checking the content")
@@ -91,14 +91,11 @@ def analyse(
     findings = pipeline.run(inputs, lambda fraction, text: progress(0.1 + 0.8 * fraction, text))
     progress(0.9, "writing results")
     key = job_key_of_series(pipeline.name, [series.series_instance_uid for series in inputs.series])
-    context = ResultContext(job_key=key, revision=1, supersedes=None, created_at=now, software_version=__version__)
+    context = ResultContext(job_key=key, revision=1, created_at=now, node=node)
     objects = build_results(findings, context)
     stem = f"{pipeline.name}-{key[:12]}"
-    out_dir.mkdir(parents=True, exist_ok=True)
-    files = list(write_results(objects, out_dir, stem))
-    picture = out_dir / f"{stem}.png"
-    picture.write_bytes(render_png(findings))
+    files = write_results(objects, out_dir, stem) + write_pictures(findings, context, out_dir, stem)
     described = summary(findings, objects)
-    (out_dir / "summary.json").write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_summary(described, out_dir / "summary.json")
     progress(1.0, "done")
-    return Outcome(findings, (*files, picture, out_dir / "summary.json"), described)
+    return Outcome(findings, (*files, out_dir / "summary.json"), described)

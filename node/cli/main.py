@@ -66,7 +66,7 @@ def cli() -> None:
     """
 
 
-def config_options(function):  # type: ignore[no-untyped-def]
+def config_options(function):
     """`--config DIR` and `--data DIR`, the same on every command."""
     function = click.option(
         "--data", "data_dir", type=click.Path(path_type=Path), help="Data folder (./osteon-data, or OSTEON_DATA)."

@@ -76,7 +76,7 @@ def dashboard(config_dir: Path | None, data_dir: Path | None) -> None:
     run_dashboard(configuration)
 
 
-def _logs(configuration, component: str) -> None:  # type: ignore[no-untyped-def]
+def _logs(configuration, component: str) -> None:
     from node.logs import configure_logging
 
     configure_logging(configuration.settings.log, component)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -33,6 +33,7 @@ def run(
 
     Exit code 3 means that the pipeline refused the content; the reason is printed.
     """
+    from node.identity import identity
     from node.offline import NothingToRead, analyse
     from pipelines.contract import ComputeOptions, ContentRefused, DeviceError, WeightsError, load_pipeline_class
 
@@ -43,7 +44,7 @@ def run(
     options = ComputeOptions(device=device, precision=precision, weights_dir=weights)
     try:
         with _progress(enabled=not as_json) as report:
-            outcome = analyse(instance, options, paths, out_dir, datetime.now(UTC), report)
+            outcome = analyse(instance, options, paths, out_dir, identity(), datetime.now().astimezone(), report)
     except ContentRefused as refusal:
         click.echo(json.dumps({"refused": str(refusal)}) if as_json else f"refused: {refusal}", err=not as_json)
         raise SystemExit(EXIT_REFUSED) from refusal
@@ -62,7 +63,7 @@ def run(
         click.echo(f"  {path}")
 
 
-def _progress(enabled: bool):  # type: ignore[no-untyped-def]
+def _progress(enabled: bool):
     from node.cli.progress import progress_bar
 
     return progress_bar("analysing", enabled=enabled)

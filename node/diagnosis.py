@@ -1,0 +1,189 @@
+"""What `osteon doctor` looks at: one check per part a study depends on, each a sentence with the way out.
+
+Reads only: nothing is created in the data folder, no object is sent to a destination.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from node.errors import OsteonError
+from node.settings import Configuration, Destination
+
+Outcome = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `failed` means that studies cannot flow, `warning` that a person should know."""
+
+    subject: str
+    outcome: Outcome
+    sentence: str
+
+
+def diagnose(configuration: Configuration, only_destination: str | None = None) -> Iterator[Check]:
+    """Run the checks one after the other; each yields as soon as it is known.
+
+    Raises
+    ------
+    ConfigurationError
+        If `only_destination` is not configured.
+    """
+    if only_destination is not None:
+        yield from check_destination(configuration, configuration.destination(only_destination))
+        return
+    yield Check("configuration", "ok", f"read from {configuration.config_dir}")
+    yield check_rules(configuration)
+    yield check_database(configuration)
+    yield check_redis(configuration)
+    yield check_disk(configuration)
+    yield from check_weights(configuration)
+    yield check_device(configuration)
+    yield check_listener(configuration)
+    if not configuration.destinations:
+        yield Check(
+            "destinations", "warning", "there is none; results stay here. Add one to config/destinations.yaml"
+        )
+    for destination in configuration.destinations:
+        yield from check_destination(configuration, destination)
+
+
+def check_rules(configuration: Configuration) -> Check:
+    """The routing rules parse, and their pipelines are installed."""
+    from node.assemble.rules import load_rules
+    from pipelines.contract import iter_pipeline_names
+
+    try:
+        rules = load_rules(configuration.config_dir / "routing.yaml")
+    except OsteonError as error:
+        return Check("rules", "failed", str(error))
+    installed = set(iter_pipeline_names())
+    enabled = [rule for rule in rules if rule.enabled]
+    missing = sorted({rule.pipeline for rule in enabled} - installed)
+    if missing:
+        text = f"{len(enabled)} rules; no pipeline is installed for: {', '.join(missing)} (their series are left alone)"
+        return Check("rules", "warning", text)
+    return Check("rules", "ok", f"{len(enabled)} rules, all their pipelines are installed")
+
+
+def check_database(configuration: Configuration) -> Check:
+    """The database answers; a SQLite file that is not there yet is made by the first start."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    url = make_url(configuration.database_url)
+    shown = url.render_as_string(hide_password=True)
+    if url.drivername == "sqlite" and not Path(url.database or "").exists():
+        return Check("database", "ok", f"{shown} is not there yet; the first start makes it")
+    try:
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+        engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        return Check("database", "failed", f"{shown} does not answer: {reason}")
+    return Check("database", "ok", f"{shown} answers")
+
+
+def check_redis(configuration: Configuration) -> Check:
+    """A configured Redis answers, or the embedded one can be started."""
+    url = configuration.settings.queue.url
+    if not url:
+        from node.jobs.embedded_redis import redis_executable
+
+        try:
+            return Check("Redis", "ok", f"embedded, {redis_executable()}")
+        except OsteonError as error:
+            return Check("Redis", "failed", str(error))
+    import redis
+
+    try:
+        client = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)
+        version = client.info("server")["redis_version"]
+        client.close()
+    except redis.RedisError as error:
+        return Check("Redis", "failed", f"the configured server does not answer: {error}")
+    return Check("Redis", "ok", f"the configured server answers, version {version}")
+
+
+def check_disk(configuration: Configuration) -> Check:
+    """There is room above the floor under which C-STORE is refused."""
+    folder = configuration.data_dir
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    floor = configuration.settings.spool.min_free_bytes
+    text = f"{free / 1e9:.1f} GB free at {configuration.data_dir}; new instances are refused below {floor / 1e9:.1f} GB"
+    return Check("disk", "ok" if free > floor else "failed", text)
+
+
+def check_weights(configuration: Configuration) -> Iterator[Check]:
+    """Every weights file is the one its card was written for."""
+    from pipelines.contract import WeightsError
+    from pipelines.contract import weights as store
+
+    found = store.find_models(store.weights_folders(configuration.weights_dir, store.shipped_folders()))
+    if not found:
+        yield Check("weights", "failed", "there are none; install them with `osteon models install`")
+    for model in found:
+        try:
+            store.verify(model)
+        except WeightsError as error:
+            yield Check(f"weights {model.name}", "failed", str(error))
+            continue
+        assert model.card is not None
+        note = "; trained on simulated patients only" if model.card.simulated_only else ""
+        yield Check(f"weights {model.name}", "ok", f"version {model.card.version}, intact{note}")
+
+
+def check_device(configuration: Configuration) -> Check:
+    """The configured device can be used."""
+    import torch
+
+    wanted = configuration.settings.worker.device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted.startswith("cuda"):
+        index = int(wanted.partition(":")[2] or 0)
+        if index >= count:
+            return Check("device", "failed", f"worker.device is {wanted}, but this machine shows {count} CUDA devices")
+        return Check("device", "ok", f"{wanted}: {torch.cuda.get_device_name(index)}")
+    if wanted == "auto" and count:
+        return Check("device", "ok", f"auto: {torch.cuda.get_device_name(0)}")
+    return Check("device", "ok", f"{wanted}: CPU, {torch.get_num_threads()} threads")
+
+
+def check_listener(configuration: Configuration) -> Check:
+    """Our own listener, if it runs, answers C-ECHO."""
+    from node.deliver.scu import echo
+
+    listen = configuration.settings.listen
+    answer = echo("127.0.0.1", listen.port, called_aet=listen.ae_title, calling_aet=listen.ae_title, timeout_s=3)
+    where = f"{listen.ae_title} on port {listen.port}"
+    if answer.ok:
+        return Check("listener", "ok", f"{where} answers C-ECHO")
+    return Check("listener", "warning", f"{where} does not answer ({answer.sentence}); start it with `osteon serve`")
+
+
+def check_destination(configuration: Configuration, destination: Destination) -> Iterator[Check]:
+    """A destination answers C-ECHO and accepts the kinds of result it is configured for."""
+    from node.deliver.scu import probe
+
+    subject = f"destination {destination.name}"
+    answer = probe(destination, calling_aet=configuration.settings.listen.ae_title)
+    if not answer.echo.ok:
+        yield Check(subject, "failed", answer.echo.sentence)
+        return
+    yield Check(subject, "ok", f"{destination.ae_title} at {destination.host}:{destination.port} answers C-ECHO")
+    for kind in destination.send:
+        if answer.accepts.get(kind):
+            yield Check(f"{subject}, {kind}", "ok", "accepted")
+        else:
+            text = f"not accepted by the peer; take '{kind}' out of its `send`, or enable the SOP class there"
+            yield Check(f"{subject}, {kind}", "failed", text)
