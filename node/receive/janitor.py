@@ -1,0 +1,86 @@
+"""What killed listeners leave behind: partial files, records of associations without an end.
+
+Called when a listener starts, when its supervisor finds one dead, and by upkeep on a timer; all at once does no harm.
+Nothing that was acknowledged is ever removed here: instances in the inbox are not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+
+from node.receive.liveness import ALIVE_SUFFIX, is_alive, process_of
+from node.storage.local import SpoolFolders
+from node.storage.spool import mark_ended
+
+ABANDONED_S = 60.0
+"""Age from which an unlocked `.new` mark belongs to no process that is just starting."""
+
+log = structlog.get_logger(__name__)
+
+
+def sweep_partials(spool: SpoolFolders, older_than_s: float, now: float) -> int:
+    """Remove partial files of processes that are gone, and any that was not written to for `older_than_s`.
+
+    Parameters
+    ----------
+    older_than_s
+        `spool.stale_partial_s`; must be longer than a sender may pause in the middle of an instance.
+    now
+        Seconds since 1970 in UTC.
+
+    Returns
+    -------
+    int
+        How many were removed.
+    """
+    removed = 0
+    for path, token in _partial_files(spool):
+        try:
+            if is_alive(spool.partial, process_of(token)) and now - path.stat().st_mtime <= older_than_s:
+                continue
+            path.unlink()
+        except FileNotFoundError:
+            continue  # finished, or swept by another, in this moment
+        removed += 1
+    if removed:
+        log.info("partial files removed", count=removed)
+    _sweep_marks(spool.partial, now)
+    return removed
+
+
+def mark_orphans(spool: SpoolFolders) -> list[str]:
+    """Mark associations as ended whose process was killed before it could; returns their tokens."""
+    orphans = []
+    for record in spool.inbox.glob("*.assoc"):
+        token = record.stem
+        if record.with_suffix(".end").exists() or is_alive(spool.partial, process_of(token)):
+            continue
+        if record.exists():
+            mark_ended(spool.inbox, token)
+            orphans.append(token)
+    if orphans:
+        log.warning("associations lost with their listener", count=len(orphans))
+    return orphans
+
+
+def _partial_files(spool: SpoolFolders) -> Iterator[tuple[Path, str]]:
+    """Partial instances, and association records that were never renamed; each with its token."""
+    for path in spool.partial.glob("*.part"):
+        yield path, path.name.partition("~")[0]
+    for path in spool.inbox.glob(".*.assoc.partial"):
+        yield path, path.name.removeprefix(".").removesuffix(".assoc.partial")
+
+
+def _sweep_marks(folder: Path, now: float) -> None:
+    for path in folder.glob(f"*{ALIVE_SUFFIX}"):
+        if not is_alive(folder, path.stem):
+            path.unlink(missing_ok=True)
+    for path in folder.glob("*.new"):
+        try:
+            if now - path.stat().st_mtime > ABANDONED_S:
+                path.unlink()
+        except FileNotFoundError:
+            continue
