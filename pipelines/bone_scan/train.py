@@ -32,9 +32,10 @@ from pipelines.bone_scan.networks import (
     start_from_encoder,
 )
 from pipelines.bone_scan.sampling import TileSampler
+from pipelines.contract import ComputeOptions
+from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, save_model
 from pipelines.training.loop import LoopSettings, Trainer
-from pipelines.training.runtime import prepare_process
 
 PAPER_BATCH = 16
 DEFAULT_BATCH = 8
@@ -95,10 +96,11 @@ def train(
     *,
     classifier_steps: int | None = None,
     seconds: float = 0.0,
+    classifier_seconds: float = 0.0,
     cache: Path = DEFAULT_CACHE,
     workers: int = 2,
     threads: int = 0,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> tuple[ModelCard, ModelCard]:
     """Train segmenter and classifier and write both with their cards.
 
@@ -107,7 +109,7 @@ def train(
     preset : "default" or "paper". patients : simulated patients (seeds 0 to patients - 1) to learn from.
     steps : segmenter's steps, None for the preset's; classifier_steps likewise.
     out : folder of the weights; checkpoints go to `out`/runs, and a run found there is resumed.
-    seconds : wall-clock limit per network, 0 for none; the schedule then follows the clock.
+    seconds, classifier_seconds : wall-clock limit per network, 0 for none; the schedule then follows the clock.
     cache : folder of simulated patients, filled if needed.
 
     Returns
@@ -123,20 +125,20 @@ def train(
     if preset not in PRESETS:
         raise ValueError(f"there is no training preset '{preset}'; known: {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
-    prepare_process(threads)
+    where = prepare_process(ComputeOptions(device=device, threads=threads)).name
     build_cache(cache, range(patients), "train", workers, _part(progress, 0.0, 0.1))
     held = load_patients(cache_folder(cache, "train"), range(patients))
     torch.manual_seed(seed)
     segmenter = ResNetUNet()
     settings = _limited(chosen.segmenter, steps, seconds)
     sampler = TileSampler(held, chosen.batch, seed)
-    trained = _run(segmenter, settings, out / "runs" / "segmenter", sampler, segmenter_loss, progress, (0.1, 0.8), device)
+    trained = _run(segmenter, settings, out / "runs" / "segmenter", sampler, segmenter_loss, progress, (0.1, 0.8), where)
     segmenter_card = save_model(segmenter.state_dict(), _segmenter_card(preset, settings, len(held), seed, trained), out)
     classifier = TileClassifier()
     start_from_encoder(classifier, segmenter)
-    settings = _limited(chosen.classifier, classifier_steps, seconds)
+    settings = _limited(chosen.classifier, classifier_steps, classifier_seconds)
     sampler = TileSampler(held, chosen.batch, seed + 1)
-    trained = _run(classifier, settings, out / "runs" / "classifier", sampler, classifier_loss, progress, (0.8, 1.0), device)
+    trained = _run(classifier, settings, out / "runs" / "classifier", sampler, classifier_loss, progress, (0.8, 1.0), where)
     card = _classifier_card(preset, settings, len(held), seed, trained)
     return segmenter_card, save_model(classifier.state_dict(), card, out)
 
@@ -189,7 +191,7 @@ def _recipe(preset: str, settings: LoopSettings, loss: str) -> dict[str, Any]:
 
 def _segmenter_card(preset: str, settings: LoopSettings, patients: int, seed: int, steps: int) -> ModelCard:
     return ModelCard(
-        name="segmenter",
+        name="bone-scan-segmenter",
         version=f"0.1.{steps}",
         network=SEGMENTER_NETWORK,
         outputs=SEGMENTER_CLASSES,
@@ -204,7 +206,7 @@ def _segmenter_card(preset: str, settings: LoopSettings, patients: int, seed: in
 def _classifier_card(preset: str, settings: LoopSettings, patients: int, seed: int, steps: int) -> ModelCard:
     recipe = _recipe(preset, settings, "binary cross-entropy")
     return ModelCard(
-        name="classifier",
+        name="bone-scan-classifier",
         version=f"0.1.{steps}",
         network=CLASSIFIER_NETWORK,
         outputs=CLASSIFIER_OUTPUTS,

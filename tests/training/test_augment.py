@@ -1,0 +1,61 @@
+"""Augmentation keeps image and labels together and its output what a network expects."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pipelines.training.augment import AugmentSettings, augment  # noqa: E402
+
+STILL = AugmentSettings(
+    rotate_deg=0, scale=(1, 1), shift=0, window=(1, 1), gamma=(1, 1), dose_share=0, blur_share=0
+)  # fmt: skip
+
+
+def block(count=8):
+    levels = torch.zeros(count, 1, 64, 64)
+    levels[:, :, 20:40, 10:22] = 0.7
+    return levels, (levels[:, 0] > 0).long(), torch.full((count,), 50.0)
+
+
+def run(settings, seed=0):
+    return augment(*block(), settings, torch.Generator().manual_seed(seed))
+
+
+def test_without_variation_tiles_are_only_mirrored():
+    levels, labels, _ = block()
+    tiles, names = run(STILL)
+    for tile, name in zip(tiles, names, strict=True):
+        same = torch.allclose(tile, levels[0], atol=1e-5) and torch.equal(name, labels[0])
+        mirrored = torch.allclose(tile, levels[0].flip(-1), atol=1e-5) and torch.equal(name, labels[0].flip(-1))
+        assert same != mirrored
+
+
+def test_labels_stay_on_their_image():
+    tiles, names = run(AugmentSettings(window=(1, 1), gamma=(1, 1), dose_share=0, blur_share=0))
+    for tile, name in zip(tiles[:, 0], names, strict=True):
+        hot = tile > 0.35
+        both = (hot & (name == 1)).sum()
+        assert 2 * both / (hot.sum() + (name == 1).sum()) > 0.97
+
+
+def test_output_is_in_zero_to_one_and_follows_the_seed():
+    tiles, _ = run(AugmentSettings())
+    assert float(tiles.min()) >= 0 and float(tiles.max()) <= 1
+    assert torch.equal(tiles, run(AugmentSettings())[0])
+    assert not torch.equal(tiles, run(AugmentSettings(), seed=1)[0])
+
+
+def test_fewer_counts_add_the_noise_of_their_dose():
+    levels = torch.full((64, 1, 64, 64), 0.5)
+    labels, units = torch.zeros(64, 64, 64).long(), torch.full((64,), 400.0)
+    settings = AugmentSettings(
+        rotate_deg=0, scale=(1, 1), shift=0, window=(1, 1), gamma=(1, 1), dose=0.25, dose_share=1.0, blur_share=0
+    )
+    tiles, _ = augment(levels, labels, units, settings, torch.Generator().manual_seed(0))
+    variance = tiles.var(dim=(1, 2, 3))
+    # Keeping a share k of c counts adds c (1 - k) / k; here c = 200, k from 0.25 to 1, in levels of 400 counts.
+    assert float(variance.max()) < 200 * 3 / 400**2 * 1.1
+    assert float(variance.max()) > 200 * 2 / 400**2
+    assert tiles.mean() == pytest.approx(0.5, abs=0.002)
