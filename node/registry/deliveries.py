@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, case, select, update
+from sqlalchemy import ColumnElement, CursorResult, case, func, select, update
 from sqlalchemy.orm import Session
 
 from node.errors import PermanentError
@@ -297,6 +297,16 @@ def due_deliveries(session: Session, now: datetime, limit: int) -> list[tuple[in
         .limit(limit)
     )
     return [(row[0], row[1]) for row in rows]
+
+
+def count_due_deliveries(session: Session, now: datetime) -> int:
+    """How many pending deliveries could be claimed now."""
+    due = (
+        select(func.count())
+        .select_from(Delivery)
+        .where(Delivery.state == DeliveryState.PENDING.value, Delivery.next_attempt_at <= now)
+    )
+    return session.scalar(due) or 0
 
 
 def resend(session: Session, delivery_id: int, now: datetime) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, select, update
+from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
 from node.errors import OsteonError
@@ -318,6 +318,12 @@ def due_jobs(session: Session, now: datetime, limit: int) -> list[tuple[int, int
         .limit(limit)
     )
     return [(row[0], row[1]) for row in rows]
+
+
+def count_due_jobs(session: Session, now: datetime) -> int:
+    """How many queued jobs could be claimed now."""
+    due = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED.value, Job.available_at <= now)
+    return session.scalar(due) or 0
 
 
 def expire_worker(session: Session, worker: str, now: datetime) -> int:
