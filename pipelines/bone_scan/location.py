@@ -56,26 +56,29 @@ class _Zone:
 
 
 _FAR = 9.0
+_SPINE = 0.021
+"""Half the spine's width (and the sternum's) as a fraction of height: 36 mm in a body of 1.72 m."""
+
 _ZONES = (
     _Zone(-_FAR, 0.135, 0.085, SKULL, "skull"),
     _Zone(-_FAR, 0.135, _FAR, UPPER_LIMB, "upper limb"),
-    _Zone(0.135, 0.175, 0.03, CERVICAL_SPINE, "cervical spine", "cervical spine or jaw"),
-    _Zone(0.135, 0.165, 0.055, THORAX, "base of the neck"),
-    _Zone(0.165, 0.225, 0.0275, THORACIC_SPINE, "thoracic spine", "sternum or thoracic spine"),
-    _Zone(0.225, 0.34, 0.0275, THORACIC_SPINE, "thoracic spine", "sternum or thoracic spine"),
-    _Zone(0.135, 0.23, 0.075, THORAX, "upper ribs or scapula", "upper ribs or clavicle"),
-    _Zone(0.135, 0.23, 0.14, SHOULDER, "shoulder"),
-    _Zone(0.23, 0.36, 0.098, THORAX, "ribs or scapula", "ribs"),
-    _Zone(0.34, 0.405, 0.0275, LUMBAR_SPINE, "lumbar spine"),
-    _Zone(0.36, 0.385, 0.095, THORAX, "lower ribs"),
-    _Zone(0.385, 0.48, 0.0275, SACRUM, "sacrum", "sacrum or pubic region"),
-    _Zone(0.385, 0.51, 0.1, PELVIS, "pelvis"),
-    _Zone(-_FAR, 0.55, 0.06, PELVIS, "pelvis"),
-    _Zone(0.51, 0.56, 0.095, LOWER_LIMB, "hip or upper thigh"),
+    _Zone(0.135, 0.17, 0.013, CERVICAL_SPINE, "cervical spine", "cervical spine or jaw"),
+    _Zone(0.135, 0.15, 0.05, SKULL, "skull or jaw"),
+    _Zone(0.135, 0.17, 0.045, THORAX, "base of the neck"),
+    _Zone(0.17, 0.325, _SPINE, THORACIC_SPINE, "thoracic spine", "sternum or thoracic spine"),
+    _Zone(0.325, 0.405, _SPINE, LUMBAR_SPINE, "lumbar spine"),
+    _Zone(0.405, 0.48, _SPINE, SACRUM, "sacrum", "sacrum or pubic region"),
+    _Zone(0.135, 0.225, 0.07, THORAX, "upper ribs or scapula", "upper ribs or clavicle"),
+    _Zone(0.135, 0.225, 0.14, SHOULDER, "shoulder"),
+    _Zone(0.225, 0.34, 0.098, THORAX, "ribs or scapula", "ribs"),
+    _Zone(0.34, 0.375, 0.09, THORAX, "lower ribs or flank"),
+    _Zone(0.375, 0.455, 0.1, PELVIS, "pelvis"),
+    _Zone(0.455, 0.53, 0.064, PELVIS, "pelvis"),
+    _Zone(0.455, 0.56, 0.1, LOWER_LIMB, "hip or upper thigh"),
     _Zone(-_FAR, 0.56, _FAR, UPPER_LIMB, "upper limb"),
-    _Zone(0.56, 0.68, 0.13, LOWER_LIMB, "thigh"),
-    _Zone(0.56, 0.62, _FAR, UPPER_LIMB, "hand"),
-    _Zone(0.56, 0.755, _FAR, LOWER_LIMB, "knee region"),
+    _Zone(0.56, 0.65, 0.13, LOWER_LIMB, "thigh"),
+    _Zone(0.56, 0.65, _FAR, UPPER_LIMB, "hand"),
+    _Zone(0.65, 0.755, _FAR, LOWER_LIMB, "knee region"),
     _Zone(0.755, 0.92, _FAR, LOWER_LIMB, "lower leg"),
     _Zone(0.92, _FAR, _FAR, LOWER_LIMB, "foot"),
 )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
-from pydicom.uid import UID
+from pydicom.uid import JPEG2000, JPEG2000MC, UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from pipelines.contract import ContentRefused
 
@@ -25,6 +25,10 @@ GREY_TOLERANCE = 2
 
 BORDER_PIXELS = 2
 """Width of the frame of air around a body whose level tells hot-is-high from hot-is-low."""
+
+LOSSY_TRANSFER_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+EITHER_TRANSFER_SYNTAXES = frozenset({JPEG2000, JPEG2000MC})
+"""JPEG 2000 under these may or may not be lossless; the header (0028,2110) can say that it is."""
 
 POLARITY_MARGIN = 0.15
 """Border levels this close to mid-range (as a part of the range) settle nothing; the header then decides."""
@@ -140,6 +144,13 @@ def pixel_spacing_mm(header: Dataset) -> tuple[float, float] | None:
         if math.isfinite(row_mm) and math.isfinite(column_mm) and row_mm > 0 and column_mm > 0:
             return row_mm, column_mm
     return None
+
+
+def is_lossy(header: Dataset) -> bool:
+    """Tell whether the pixels were ever compressed with loss, as far as the header and the file meta say."""
+    stated = str(header.get("LossyImageCompression", "") or "").strip()
+    uid = str(getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", ""))
+    return stated == "01" or uid in LOSSY_TRANSFER_SYNTAXES or (uid in EITHER_TRANSFER_SYNTAXES and stated != "00")
 
 
 def _read(path: Path, stop_before_pixels: bool) -> Dataset:

@@ -1,0 +1,269 @@
+"""From the numbers of both views to `Findings`: segments, regions, quantities, sentences.
+
+scan (where pixels came from) + analyses (what was computed) + model cards -> label maps per source series, a region
+per focus and bladder, the study's quantities, the conclusion and its limitations. Nothing is computed from pixels
+here but the display; nothing is written.
+
+The wording never diagnoses: the network marks foci, a physician says what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.bone_scan import codes
+from pipelines.bone_scan.analysis import ViewAnalysis
+from pipelines.bone_scan.bstbi import K, burden
+from pipelines.bone_scan.lesions import BLADDER, Focus, outline_of
+from pipelines.bone_scan.levels import to_grey, window
+from pipelines.bone_scan.wording import conclusion, limitations, window_text
+from pipelines.contract import Contour, Findings, Quantity, Region, Segment, Segmentation
+from pipelines.contract.weights import ModelCard
+from pipelines.imaging.planar import PlanarScan
+
+LESION_COLOUR = (226, 58, 48)
+BLADDER_COLOUR = (58, 170, 80)
+"""Red for foci and green for the bladder, as in the paper's figure 1."""
+
+DISPLAY_FACTOR = 0.6
+"""Upper level of the picture as a multiple of the reference: between the two windows, as a reader would set it."""
+
+ALGORITHM = "ResNet34 tile classifier and U-Net, BSTBI (doi:10.3760/cma.j.cn321828-20200906-00337)"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who computed, with what: goes into the findings unchanged."""
+
+    pipeline: str
+    version: str
+    cards: tuple[ModelCard, ...]
+    device: str
+    precision: str
+    seconds: dict[str, float]
+
+
+def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenance: Provenance) -> Findings:
+    """Assemble the findings.
+
+    Parameters
+    ----------
+    scan
+        The scan as read.
+    analyses
+        One per view of the scan, in its order.
+    provenance
+        Pipeline, models, device and times.
+    """
+    segmentations: list[Segmentation] = []
+    regions: list[Region] = []
+    for source, indices in scan.groups():
+        members = [analyses[index] for index in indices]
+        segments, label_map, found = _segments(members, len(segmentations))
+        display = np.stack([_display(analysis) for analysis in members])
+        by_count = sorted(range(len(members)), key=lambda frame: -len(members[frame].found.foci))
+        segmentations.append(Segmentation(source, label_map, segments, display, True, tuple(by_count)))
+        regions += found
+    return Findings(
+        pipeline=provenance.pipeline,
+        pipeline_version=provenance.version,
+        algorithm_name=ALGORITHM,
+        models=tuple(card.identity for card in provenance.cards),
+        segmentations=tuple(segmentations),
+        regions=tuple(regions),
+        quantities=_study_quantities(analyses),
+        conclusion=conclusion(analyses),
+        limitations=limitations(scan, analyses, provenance.cards),
+        details=_details(scan, analyses, provenance),
+    )
+
+
+def _segments(
+    analyses: Sequence[ViewAnalysis], segmentation: int
+) -> tuple[tuple[Segment, ...], np.ndarray, list[Region]]:
+    """Number the segments of one source series: the foci of each view, then the bladders."""
+    label_map = np.zeros((len(analyses), *analyses[0].counts.shape), dtype=np.uint16)
+    segments: list[Segment] = []
+    regions: list[Region] = []
+    for frame, analysis in enumerate(analyses):
+        for focus in analysis.found.foci:
+            number = len(segments) + 1
+            label_map[frame][analysis.found.numbers == focus.number] = number
+            segments.append(_lesion_segment(number, focus, analysis.name))
+            regions.append(_lesion_region(number, focus, analysis.name, frame, segmentation))
+    for frame, analysis in enumerate(analyses):
+        mask = analysis.found.classes == BLADDER
+        if mask.any():
+            number = len(segments) + 1
+            label_map[frame][mask] = number
+            segments.append(
+                Segment(
+                    number,
+                    f"Bladder, {analysis.name}",
+                    codes.ANATOMICAL_STRUCTURE,
+                    codes.BLADDER,
+                    f"{analysis.name}-bladder",
+                    BLADDER_COLOUR,
+                )
+            )
+            regions.append(_bladder_region(number, mask, analysis, frame, segmentation))
+    return tuple(segments), label_map.astype(np.uint8) if len(segments) < 256 else label_map, regions
+
+
+def _lesion_segment(number: int, focus: Focus, view: str) -> Segment:
+    return Segment(
+        number,
+        f"Focus {focus.number}, {view}",
+        codes.ABNORMAL_STRUCTURE,
+        codes.SECONDARY_NEOPLASM,
+        f"{view}-lesion-{focus.number}",
+        LESION_COLOUR,
+        description=f"Suspected by the network, not confirmed: {focus.location.words}"[:1024],
+        anatomic_region=focus.location.region,
+    )
+
+
+def _lesion_region(number: int, focus: Focus, view: str, frame: int, segmentation: int) -> Region:
+    quantities = [
+        _size(focus.pixels, focus.area_mm2),
+        Quantity(codes.COUNTS, focus.counts_total, codes.COUNTS_UNIT, codes.TOTAL),
+        Quantity(codes.COUNTS, focus.counts_max, codes.COUNTS_UNIT, codes.MAXIMUM),
+        Quantity(
+            codes.CONTRAST,
+            focus.contrast,
+            codes.RATIO,
+            method="mean counts of the focus over mean counts of the ring 5 to 15 mm around it",
+            reason="" if focus.contrast is not None else "no background with counts lies around the focus",
+        ),
+        Quantity(
+            codes.METASTASIS_PROBABILITY,
+            100.0 * focus.probability,
+            codes.PERCENT,
+            codes.MEAN,
+            method="mean output of the segmentation network over the focus; not calibrated",
+        ),
+    ]
+    return Region(
+        tracking_id=f"{view}-lesion-{focus.number}",
+        label=f"Focus {focus.number}, {view}",
+        finding=codes.BONE_METASTASIS,
+        segmentation=segmentation,
+        segment_number=number,
+        finding_site=focus.location.region,
+        laterality=focus.location.laterality,
+        view=view,
+        location=focus.location.words,
+        contours=tuple(Contour(frame, line) for line in focus.contours),
+        quantities=tuple(quantities),
+    )
+
+
+def _bladder_region(number: int, mask: np.ndarray, analysis: ViewAnalysis, frame: int, segmentation: int) -> Region:
+    grid = analysis.prepared.grid
+    pixels = int(mask.sum())
+    area_mm2 = pixels * grid.source_spacing_mm[0] * grid.source_spacing_mm[1] if grid.spacing_known else None
+    total = float(analysis.counts[mask].sum(dtype=np.float64))
+    return Region(
+        tracking_id=f"{analysis.name}-bladder",
+        label=f"Bladder, {analysis.name}",
+        finding=codes.BLADDER,
+        segmentation=segmentation,
+        segment_number=number,
+        finding_site=codes.BLADDER,
+        view=analysis.name,
+        location="pelvis",
+        contours=tuple(Contour(frame, line) for line in outline_of(mask)),
+        quantities=(
+            _size(pixels, area_mm2),
+            Quantity(codes.COUNTS, total, codes.COUNTS_UNIT, codes.TOTAL),
+        ),
+    )
+
+
+def _size(pixels: int, area_mm2: float | None) -> Quantity:
+    if area_mm2 is not None:
+        return Quantity(codes.AREA, area_mm2, codes.SQUARE_MM)
+    return Quantity(codes.PIXELS, float(pixels), codes.PIXELS_UNIT, method="the pixel spacing is unknown")
+
+
+def _study_quantities(analyses: Sequence[ViewAnalysis]) -> tuple[Quantity, ...]:
+    """BSTBI and what stands beside it, the classifier's probabilities, the number of foci."""
+    images = [(analysis, index) for analysis in analyses for index in range(len(analysis.window_sums))]
+    of_windows = burden([analysis.window_sums[index] for analysis, index in images])
+    of_counts = burden([analysis.count_sums for analysis in analyses])
+    averaged = f"mean of {len(images)} images ({len(analyses)} view(s), 2 windows each), K = {K:g}, unedited"
+    quantities = [
+        Quantity(codes.BSTBI, of_windows.index, codes.NO_UNITS, codes.MEAN, averaged, of_windows.reason),
+        Quantity(codes.FRACTION, of_windows.fraction, codes.NO_UNITS, codes.MEAN, averaged, of_windows.reason),
+        Quantity(
+            codes.BSTBI_COUNTS,
+            of_counts.index,
+            codes.NO_UNITS,
+            codes.MEAN,
+            f"counts without a window, mean of {len(analyses)} view(s), K = {K:g}, unedited",
+            of_counts.reason,
+        ),
+    ]
+    for (analysis, index), value in zip(images, of_windows.per_image, strict=True):
+        reason = "" if value is not None else of_windows.reason
+        quantities.append(Quantity(codes.BSTBI, value, codes.NO_UNITS, None, window_text(analysis, index), reason))
+    most = max(float(analysis.tile_probabilities[..., 0].max()) for analysis in analyses)
+    bladder = max(float(analysis.tile_probabilities[..., 1].max()) for analysis in analyses)
+    largest = "largest output of the tile classifier over all tiles and images; not calibrated; positive from 50 %"
+    for name, probability in ((codes.METASTASIS_PROBABILITY, most), (codes.BLADDER_PROBABILITY, bladder)):
+        quantities.append(Quantity(name, 100.0 * probability, codes.PERCENT, codes.MAXIMUM, largest))
+    for analysis in analyses:
+        quantities.append(
+            Quantity(codes.FOCI, float(len(analysis.found.foci)), codes.FOCI_UNIT, method=f"{analysis.name} view")
+        )
+    return tuple(quantities)
+
+
+def _display(analysis: ViewAnalysis) -> np.ndarray:
+    upper = DISPLAY_FACTOR * analysis.prepared.reference / analysis.prepared.grid.source_pixels_per_pixel
+    return to_grey(window(analysis.counts, upper))
+
+
+def _details(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenance: Provenance) -> dict[str, object]:
+    """JSON-ready facts without a place in DICOM."""
+    return {
+        "views": {"evidence": scan.evidence, "assumed": scan.assumed, "remarks": list(scan.remarks)},
+        "images": [_view_details(view.polarity, analysis) for view, analysis in zip(scan.views, analyses, strict=True)],
+        "models": [{"name": card.name, "version": card.version, "sha256": card.sha256} for card in provenance.cards],
+        "device": provenance.device,
+        "precision": provenance.precision,
+        "seconds": {stage: round(seconds, 4) for stage, seconds in provenance.seconds.items()},
+    }
+
+
+def _view_details(polarity: str, analysis: ViewAnalysis) -> dict[str, object]:
+    prepared = analysis.prepared
+    tiles = zip(analysis.starts, analysis.tile_probabilities.tolist(), analysis.gates, strict=True)
+    return {
+        "view": analysis.name,
+        "polarity": polarity,
+        "reference_counts_per_working_pixel": prepared.reference,
+        "window_upper_counts_per_pixel": list(prepared.upper_levels),
+        "spacing_mm": list(prepared.grid.source_spacing_mm),
+        "spacing_known": prepared.grid.spacing_known,
+        "cropped_fraction": prepared.cropped_fraction,
+        "body": {
+            "top_row": prepared.frame.top_row,
+            "height_mm": prepared.frame.height_rows * prepared.frame.spacing_mm,
+            "head_clipped": prepared.frame.head_clipped,
+            "feet_clipped": prepared.frame.feet_clipped,
+        },
+        "tiles": [
+            {
+                "first_working_row": start,
+                "metastasis": [window[0] for window in probabilities],
+                "bladder": [window[1] for window in probabilities],
+                "segmented": decision.segment,
+                "metastases_counted": decision.metastases,
+            }
+            for start, probabilities, decision in tiles
+        ],
+    }
