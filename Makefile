@@ -32,10 +32,10 @@ demo: setup
 stop:
 	@$(BIN)/python -m deploy.demo.run --stop
 
-peers:
+peers: setup
 	@sh deploy/peers/install.sh
 
-test: setup peers
+test: peers
 	$(BIN)/python -m pytest -q
 
 fast: setup

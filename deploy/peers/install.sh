@@ -1,10 +1,9 @@
 #!/bin/sh
 # Installs the programs the tests and the demo talk to, where that is possible: with apt as root (Debian, Ubuntu) and
-# OHIF with npm. What cannot be had is named; its tests are skipped by name, nothing fails here.
+# OHIF with npm (by the virtual environment's Python). What cannot be had is named; its tests are skipped by name, nothing fails here.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 
-OHIF_VERSION=3.13.2
 packages=""
 want() { # want PROGRAM PACKAGE...
     program=$1
@@ -33,19 +32,5 @@ if [ -n "$packages" ]; then
     fi
 fi
 
-if [ ! -d .peers/ohif/dist ]; then
-    if command -v npm >/dev/null 2>&1; then
-        echo "peers: fetching OHIF $OHIF_VERSION with npm"
-        mkdir -p .peers/ohif
-        if (cd .peers/ohif && npm pack --silent "@ohif/app@$OHIF_VERSION" >/dev/null 2>&1 &&
-            tar -xzf ./*.tgz --strip-components=1 package/dist package/LICENSE 2>/dev/null || tar -xzf ./*.tgz --strip-components=1 package/dist); then
-            rm -f .peers/ohif/*.tgz
-        else
-            rm -rf .peers/ohif
-            echo "peers: could not fetch OHIF; the viewer test and the demo's viewer are left out"
-        fi
-    else
-        echo "peers: npm is not here; the viewer test and the demo's viewer are left out"
-    fi
-fi
+.venv/bin/python -m deploy.ohif.fetch --cache .peers >/dev/null || echo "peers: the viewer test and the demo's viewer are left out"
 exit 0
