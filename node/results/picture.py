@@ -1,0 +1,230 @@
+"""The overlay picture: source frames with outlined segments, side marks and a caption.
+
+    display + label map --scale--> panel (grey, outlines, R/L) --side by side--> sheet + caption
+
+Used for the PNG and for the secondary capture. No patient attribute is ever drawn. `display` is taken as high =
+bright; where `display_inverted` is set it is shown dark = high, as bone scans are read. Text is Latin: Pillow's own
+font is used, so that a picture does not depend on what a machine has installed.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from node.results.context import ResultContext
+from node.results.orientation import direction_letter, opposite, view_orientation
+from pipelines.contract import Findings, Quantity, Segmentation, SourceSeries
+
+PANEL_HEIGHT = 1200
+PANEL_WIDTH = 620
+"""Largest panel, in pixels: two upright whole-body views fill a screen's height, a square slice stays readable."""
+
+MAX_PANELS = 6
+PANELS_PER_ROW = 3
+MARGIN = 14
+TITLE_HEIGHT = 26
+TEXT_SIZE = 15
+LINE_HEIGHT = 20
+MIN_CAPTION_WIDTH = 640
+
+PAPER = (255, 255, 255)
+INK = (20, 20, 20)
+WARNING_INK = (170, 60, 0)
+MAX_HEADLINES = 8
+
+
+@dataclass(frozen=True)
+class _Panel:
+    image: Image.Image
+    title: str
+
+
+def render_png(findings: Findings, context: ResultContext, index: int = 0) -> bytes:
+    """The overlay picture of segmentation `index` as PNG (RGB)."""
+    buffer = BytesIO()
+    information = PngInfo()
+    information.add_text("Software", f"osteon {context.node.software_version}")
+    information.add_text("Comment", context.research_statement)
+    Image.fromarray(render(findings, context, index)).save(buffer, "PNG", pnginfo=information)
+    return buffer.getvalue()
+
+
+def render(findings: Findings, context: ResultContext, index: int = 0) -> np.ndarray:
+    """The overlay picture of segmentation `index`.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (rows, columns, 3), RGB.
+    """
+    segmentation = findings.segmentations[index]
+    panels = [_panel(findings, index, frame) for frame in _frames(segmentation)]
+    sheet = _arrange(panels)
+    width = max(sheet.width, MIN_CAPTION_WIDTH)
+    caption = _caption(findings, segmentation, context, width - 2 * MARGIN)
+    result = Image.new("RGB", (width, sheet.height + caption.height), PAPER)
+    result.paste(sheet, ((width - sheet.width) // 2, 0))
+    result.paste(caption, (MARGIN, sheet.height))
+    return np.asarray(result)
+
+
+def _frames(segmentation: Segmentation) -> list[int]:
+    """Frames to show: all views of a planar source, anterior first; else the key frames, or the fullest frame."""
+    count = len(segmentation.label_map)
+    if segmentation.source.planar:
+        names = segmentation.source.view_names
+        return sorted(range(count), key=lambda frame: (frame >= len(names) or names[frame] != "anterior", frame))[
+            :MAX_PANELS
+        ]
+    chosen = [frame for frame in segmentation.key_frames if 0 <= frame < count][:MAX_PANELS]
+    if chosen:
+        return chosen
+    filled = (segmentation.label_map > 0).sum(axis=(1, 2))
+    return [int(filled.argmax()) if filled.any() else count // 2]
+
+
+def _panel(findings: Findings, index: int, frame: int) -> _Panel:
+    segmentation = findings.segmentations[index]
+    source = segmentation.source
+    grey = segmentation.display[frame]
+    if segmentation.display_inverted:
+        grey = 255 - grey
+    size = _panel_size(source, grey.shape)
+    image = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    labels = np.asarray(Image.fromarray(segmentation.label_map[frame]).resize(size, Image.Resampling.NEAREST))
+    pixels = np.array(image)
+    for segment in segmentation.segments:
+        pixels[_outline(labels == segment.number)] = segment.colour_rgb
+    image = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(image)
+    _number_regions(draw, findings, index, frame, (size[0] / grey.shape[1], size[1] / grey.shape[0]))
+    _mark_sides(draw, source, frame, size, INK if segmentation.display_inverted else PAPER)
+    return _Panel(image, _title(source, frame))
+
+
+def _panel_size(source: SourceSeries, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Width and height of a panel with the source's true proportions."""
+    spacing = source.headers[0].get("PixelSpacing")
+    rows_mm, columns_mm = (float(v) for v in spacing) if spacing else (1.0, 1.0)
+    height, width = shape[0] * rows_mm, shape[1] * columns_mm
+    scale = min(PANEL_HEIGHT / height, PANEL_WIDTH / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _outline(mask: np.ndarray) -> np.ndarray:
+    """Pixels just outside a mask, so that it hides nothing; inside it at the picture's edge only."""
+    padded = np.pad(mask, 1)
+    grown = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    outline = grown & ~mask
+    edge = np.zeros_like(mask)
+    edge[0], edge[-1], edge[:, 0], edge[:, -1] = mask[0], mask[-1], mask[:, 0], mask[:, -1]
+    return outline | edge
+
+
+def _number_regions(
+    draw: ImageDraw.ImageDraw, findings: Findings, index: int, frame: int, scale: tuple[float, float]
+) -> None:
+    """Each region's number in the findings, beside its contours on this frame."""
+    font = ImageFont.load_default(TEXT_SIZE - 2)
+    colours = {s.number: s.colour_rgb for s in findings.segmentations[index].segments}
+    for number, region in enumerate(findings.regions, start=1):
+        points = [c.points for c in region.contours if c.frame == frame]
+        if region.segmentation != index or not points:
+            continue
+        corners = np.concatenate(points)
+        x, y = corners[:, 0].max() * scale[0] + 3, corners[:, 1].min() * scale[1] - TEXT_SIZE / 2
+        x, y = min(x, draw.im.size[0] - 2 * TEXT_SIZE), max(0.0, y)
+        draw.text((x, y), str(number), fill=colours.get(region.segment_number, INK), font=font)
+
+
+def _mark_sides(
+    draw: ImageDraw.ImageDraw, source: SourceSeries, frame: int, size: tuple[int, int], ink: tuple[int, int, int]
+) -> None:
+    right = _right_letter(source, frame)
+    if right is None:
+        return
+    font = ImageFont.load_default(TEXT_SIZE + 5)
+    draw.text((6, 4), opposite(right), fill=ink, font=font)
+    draw.text((size[0] - 22, 4), right, fill=ink, font=font)
+
+
+def _right_letter(source: SourceSeries, frame: int) -> str | None:
+    """Letter of the direction that is on the right of a frame; None where it is not known."""
+    if source.planar:
+        orientation = view_orientation(source.view_names[frame]) if frame < len(source.view_names) else None
+        return orientation[0] if orientation else None
+    header = source.headers[frame] if source.frames[0].frame_number is None else source.headers[0]
+    detectors = header.get("DetectorInformationSequence")
+    cosines = header.get("ImageOrientationPatient") or (
+        detectors[0].get("ImageOrientationPatient") if detectors else None
+    )
+    return direction_letter([float(v) for v in cosines[:3]]) if cosines else None
+
+
+def _title(source: SourceSeries, frame: int) -> str:
+    if source.planar:
+        return source.view_names[frame].upper() if frame < len(source.view_names) else f"VIEW {frame + 1}"
+    return f"{frame + 1} of {len(source.frames)}"
+
+
+def _arrange(panels: list[_Panel]) -> Image.Image:
+    columns = min(len(panels), PANELS_PER_ROW)
+    rows = -(-len(panels) // columns)
+    width = max(p.image.width for p in panels)
+    height = max(p.image.height for p in panels) + TITLE_HEIGHT
+    sheet = Image.new("RGB", (MARGIN + columns * (width + MARGIN), MARGIN + rows * (height + MARGIN)), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(TEXT_SIZE)
+    for position, panel in enumerate(panels):
+        x = MARGIN + (position % columns) * (width + MARGIN)
+        y = MARGIN + (position // columns) * (height + MARGIN)
+        draw.text((x, y), panel.title, fill=INK, font=font)
+        sheet.paste(panel.image, (x, y + TITLE_HEIGHT))
+    return sheet
+
+
+def _caption(findings: Findings, segmentation: Segmentation, context: ResultContext, width: int) -> Image.Image:
+    font = ImageFont.load_default(TEXT_SIZE)
+    per_line = max(20, int(width / font.getlength("n")))
+    lines = [(line, INK) for line in textwrap.wrap(f"{findings.algorithm_name} ({findings.pipeline})", per_line)]
+    for quantity in findings.quantities[:MAX_HEADLINES]:
+        lines += [(line, INK) for line in textwrap.wrap(headline(quantity), per_line)]
+    if not (segmentation.label_map > 0).any():
+        lines.append(("No lesion segmented.", INK))
+    lines += [(line, INK) for line in textwrap.wrap(findings.conclusion, per_line)]
+    for text in (*findings.limitations, context.research_statement):
+        lines += [(line, WARNING_INK) for line in textwrap.wrap(text, per_line)]
+    legend = [s for s in segmentation.segments if (segmentation.label_map == s.number).any()]
+    image = Image.new("RGB", (width, LINE_HEIGHT * (len(lines) + len(legend)) + MARGIN), PAPER)
+    draw = ImageDraw.Draw(image)
+    y = 0
+    for segment in legend:
+        draw.rectangle((0, y + 4, 12, y + 16), fill=segment.colour_rgb)
+        draw.text((20, y), _latin(segment.label), fill=INK, font=font)
+        y += LINE_HEIGHT
+    for line, ink in lines:
+        draw.text((0, y), _latin(line), fill=ink, font=font)
+        y += LINE_HEIGHT
+    return image
+
+
+def headline(quantity: Quantity) -> str:
+    """One figure in words, e.g. "Bone scan tumour burden index: 0.105"."""
+    name = quantity.name.meaning
+    if quantity.derivation is not None:
+        name += f", {quantity.derivation.meaning.lower()}"
+    if quantity.value is None:
+        return f"{name}: not computable ({quantity.reason})"
+    unit = "" if quantity.unit.value == "1" else f" {quantity.unit.value.strip('{}')}"
+    return f"{name}: {quantity.value:.4g}{unit}"
+
+
+def _latin(text: str) -> str:
+    """Characters outside Latin-1 have no glyph in the built-in font."""
+    return text.encode("latin-1", "replace").decode("latin-1")
