@@ -20,7 +20,6 @@ from pathlib import Path
 import structlog
 
 from node.receive.command import StoreRequest
-from node.receive.peek import HEAD_BYTES, peek_uids
 from node.receive.statuses import (
     CANNOT_UNDERSTAND,
     INVALID_INSTANCE,
@@ -32,6 +31,7 @@ from node.receive.statuses import (
 )
 from node.storage.local import SpoolFolders, fsync_folder
 from node.storage.part10 import file_header
+from node.storage.peek import HEAD_BYTES, peek_uids
 from node.storage.protocol import is_valid_uid
 from node.storage.spool import AssociationRecord, instance_name, mark_ended, write_association
 
