@@ -118,7 +118,5 @@ def _write_patient(job: tuple[int, str, Path]) -> None:
 
 def _read_patient(path: Path, seed: int) -> TrainingPatient:
     with np.load(path) as held:
-        views = tuple(
-            TrainingView(held[f"level{n}"], float(held[f"unit{n}"]), held[f"labels{n}"]) for n in range(2)
-        )
+        views = tuple(TrainingView(held[f"level{n}"], float(held[f"unit{n}"]), held[f"labels{n}"]) for n in range(2))
     return TrainingPatient(seed, views)

@@ -33,9 +33,7 @@ class TileSampler:
     ) -> None:
         self.views = [view for patient in patients for view in patient.views]
         self.rows_of = [{k: _rows_with(view, k) for k in (METASTASIS, BLADDER)} for view in self.views]
-        self.with_label = {
-            k: [i for i, rows in enumerate(self.rows_of) if rows[k].size] for k in (METASTASIS, BLADDER)
-        }
+        self.with_label = {k: [i for i, rows in enumerate(self.rows_of) if rows[k].size] for k in (METASTASIS, BLADDER)}
         self.batch = batch
         self.settings = settings or AugmentSettings()
         self.rng = np.random.default_rng(seed)

@@ -61,7 +61,11 @@ class Preset:
 
 
 _PAPER = LoopSettings(
-    steps=60 * TILES_PER_EPOCH // PAPER_BATCH, optimiser="adam", learning_rate=0.01, schedule="constant", warmup=0,
+    steps=60 * TILES_PER_EPOCH // PAPER_BATCH,
+    optimiser="adam",
+    learning_rate=0.01,
+    schedule="constant",
+    warmup=0,
     average=0.0,
 )
 _DEFAULT = LoopSettings(steps=4000, optimiser="adamw", learning_rate=1e-3, schedule="cosine", average=0.99)
@@ -132,13 +136,19 @@ def train(
     segmenter = ResNetUNet()
     settings = _limited(chosen.segmenter, steps, seconds)
     sampler = TileSampler(held, chosen.batch, seed)
-    trained = _run(segmenter, settings, out / "runs" / "segmenter", sampler, segmenter_loss, progress, (0.1, 0.8), where)
-    segmenter_card = save_model(segmenter.state_dict(), _segmenter_card(preset, settings, len(held), seed, trained), out)
+    trained = _run(
+        segmenter, settings, out / "runs" / "segmenter", sampler, segmenter_loss, progress, (0.1, 0.8), where
+    )
+    segmenter_card = save_model(
+        segmenter.state_dict(), _segmenter_card(preset, settings, len(held), seed, trained), out
+    )
     classifier = TileClassifier()
     start_from_encoder(classifier, segmenter)
     settings = _limited(chosen.classifier, classifier_steps, classifier_seconds)
     sampler = TileSampler(held, chosen.batch, seed + 1)
-    trained = _run(classifier, settings, out / "runs" / "classifier", sampler, classifier_loss, progress, (0.8, 1.0), where)
+    trained = _run(
+        classifier, settings, out / "runs" / "classifier", sampler, classifier_loss, progress, (0.8, 1.0), where
+    )
     card = _classifier_card(preset, settings, len(held), seed, trained)
     return segmenter_card, save_model(classifier.state_dict(), card, out)
 
@@ -180,7 +190,8 @@ _COMMON: dict[str, Any] = {
     "intended_use": "Research only. Trained and measured on simulated patients; not for diagnosis.",
     "input": (
         "float32 (tile, 1, 256, 256): one view of a whole-body bone scan on the working grid (2.26 mm, 256 columns), "
-        f"counts divided by {WINDOW_FACTORS[0]} or {WINDOW_FACTORS[1]} of the reference level, clipped to [0, 1], 1 = hottest"
+        f"counts divided by {WINDOW_FACTORS[0]} or {WINDOW_FACTORS[1]} of the reference level, clipped to [0, 1], "
+        "1 = hottest"
     ),
 }
 
@@ -219,4 +230,6 @@ def _classifier_card(preset: str, settings: LoopSettings, patients: int, seed: i
 
 
 def _training_data(patients: int) -> str:
-    return f"simulated patients only: {patients} patients of pipelines.phantoms, preset train, seeds 0 to {patients - 1}"
+    return (
+        f"simulated patients only: {patients} patients of pipelines.phantoms, preset train, seeds 0 to {patients - 1}"
+    )

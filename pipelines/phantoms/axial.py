@@ -5,6 +5,7 @@ poses the result. Landmarks follow standard proportions: C7 at 15 % of the heigh
 disc at 42.5 %. Uptake values are relative to soft tissue = 1; disease is added elsewhere.
 """
 
+# ruff: noqa: RUF005 - array + [x, y, z] adds coordinates, it does not join lists.
 from __future__ import annotations
 
 import numpy as np
@@ -69,9 +70,7 @@ def add_spine(cloud: Cloud, patient: Patient) -> None:
         cloud.tube(name, spinous, [5.0, 4.0], 1.3)
 
 
-def _add_body(
-    cloud: Cloud, name: str, centre: tuple[float, float, float], half: tuple[float, float, float]
-) -> None:
+def _add_body(cloud: Cloud, name: str, centre: tuple[float, float, float], half: tuple[float, float, float]) -> None:
     """One vertebral body: an elliptic cylinder with a waist, its end plates brighter than its middle."""
     hx, hy, hz = half
     z = centre[2] + np.array([-1.0, -0.62, 0.0, 0.62, 1.0]) * hz
@@ -115,7 +114,14 @@ def add_sternum(cloud: Cloud, patient: Patient) -> None:
     """Manubrium, body with the sternal angle, xiphoid and both sternoclavicular joints."""
     y = sternum_front(patient)
     x = float(spine_axis(patient, 330)[0]) * 0.4
-    manubrium = [(-24, y + 12, 318), (24, y + 12, 318), (27, y + 8, 332), (15, y, 366), (-15, y, 366), (-27, y + 8, 332)]
+    manubrium = [
+        (-24, y + 12, 318),
+        (24, y + 12, 318),
+        (27, y + 8, 332),
+        (15, y, 366),
+        (-15, y, 366),
+        (-27, y + 8, 332),
+    ]
     body = [(-13, y, 368), (13, y, 368), (18, y - 6, 425), (13, y - 6, 462), (-13, y - 6, 462), (-18, y - 6, 425)]
     shift = np.array([x, 0, 0])
     cloud.plate("sternum", np.array(manubrium) + shift, 12, 1.45)

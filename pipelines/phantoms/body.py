@@ -5,6 +5,7 @@ tissue lies between, and where the lungs are. `camera` attenuates with them; the
 the same thickness. Parts are ellipses in cross-section, strung along the posed joints of `limbs`.
 """
 
+# ruff: noqa: RUF005 - array + [x, y, z] adds coordinates, it does not join lists.
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -196,9 +196,7 @@ class _Acquisition:
             sens = self.sensitivity[view][block]
             others = (self.background[view][block] + self.bladder[view][block]) * sens
             scale = self.scale(view)
-            views.append(
-                truth.LesionView(excess, window, truth.lesion_mask(excess * sens * scale, others * scale))
-            )
+            views.append(truth.LesionView(excess, window, truth.lesion_mask(excess * sens * scale, others * scale)))
         return views
 
     def scale(self, view: int) -> float:

@@ -171,7 +171,7 @@ def _limb_fracture(f: Findings) -> None:
 
 def _prosthesis(f: Findings) -> None:
     """Hip or knee replacement: no uptake where the metal is, a warm rim."""
-    side, letter = SIDES[int(f.rng.integers(2))]
+    side, _ = SIDES[int(f.rng.integers(2))]
     joints = leg_joints(f.patient, side)
     if f.rng.random() < 0.5:
         centre, radii = joints.hip * f.stretch, (28.0, 28.0, 26.0)

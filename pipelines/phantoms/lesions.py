@@ -51,9 +51,7 @@ def draw_number(rng: np.random.Generator) -> int:
     return int(rng.integers(low, high))
 
 
-def draw_lesions(
-    skeleton: Skeleton, factor: np.ndarray, number: int, rng: np.random.Generator
-) -> list[Lesion]:
+def draw_lesions(skeleton: Skeleton, factor: np.ndarray, number: int, rng: np.random.Generator) -> list[Lesion]:
     """Place `number` metastases; `factor` is the normal uptake of each skeleton point."""
     sites = list(SITE_COUNTS)
     share = np.array(list(SITE_COUNTS.values()), float)
@@ -80,14 +78,15 @@ def make_lesion(
         candidates = candidates[_not_distal(skeleton, candidates)]
     if not candidates.size:
         return None
-    centre = skeleton.points[rng.choice(candidates)]
+    seed = int(rng.choice(candidates))
+    centre = skeleton.points[seed]
     axes = radius_mm * np.exp(rng.normal(0, 0.28, 3))
-    bone = skeleton.names[int(skeleton.structure[np.argmin(((skeleton.points - centre) ** 2).sum(1))])]
+    bone = skeleton.names[int(skeleton.structure[seed])]
     near = np.flatnonzero((np.abs(skeleton.points - centre) < 1.6 * axes.max()).all(1))
     offset = (skeleton.points[near] - centre) / axes
     wobble = 1 + 0.18 * np.sin(offset @ rng.normal(0, 2.2, 3) + rng.uniform(0, 6.28))
     distance = np.linalg.norm(offset, axis=1) * wobble
-    same = np.array([_joined(bone, skeleton.names[s]) for s in skeleton.structure[near]])
+    same = np.array([_joined(bone, name) for name in skeleton.names])[skeleton.structure[near]]
     # A flat top with a soft rim: uptake of a metastasis is not a Gaussian.
     profile = np.clip((1.15 - distance) / 0.3, 0, 1) * same
     inside = profile > 0
@@ -100,9 +99,7 @@ def make_lesion(
         grown = blob(rng, centre, tuple(axes * 0.7), float(excess.sum()) * rng.uniform(0.15, 0.6), "growth")
         points = np.concatenate([points, grown.points])
         excess = np.concatenate([excess, grown.activity])
-    return Lesion(
-        bone, site, tuple(float(v) for v in centre), radius_mm, contrast, points, excess.astype(np.float32)
-    )
+    return Lesion(bone, site, tuple(float(v) for v in centre), radius_mm, contrast, points, excess.astype(np.float32))
 
 
 def _joined(bone: str, other: str) -> bool:

@@ -4,6 +4,7 @@ Same space and reference stature as `axial`. Limbs are built from joint position
 (`arm_joints`, `leg_joints`); the body's outline in `body` uses the same joints. `side` is 1 for left, -1 for right.
 """
 
+# ruff: noqa: RUF005 - array + [x, y, z] adds coordinates, it does not join lists.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -152,7 +153,9 @@ def add_pelvis(cloud: Cloud, patient: Patient, side: int, letter: str) -> None:
     cloud.tube(f"pubis_{letter}", place([(74, -18, 812), (42, -50, 818), (9, -58, 832)]), [11, 8, 9], 0.95)
     cloud.tube(f"pubis_{letter}", place([(8, -56, 830), (8, -52, 850)]), [9, 8], 1.0)
     cloud.tube(f"ischium_{letter}", place([(9, -50, 850), (30, -18, 872), (50, 14, 882)]), [7, 7, 10], 0.85)
-    cloud.tube(f"ischium_{letter}", place([(78, 24, 826), (66, 34, 855), (53, 26, 878)]), [14, 13, 14], [0.95, 0.95, 1.15])
+    cloud.tube(
+        f"ischium_{letter}", place([(78, 24, 826), (66, 34, 855), (53, 26, 878)]), [14, 13, 14], [0.95, 0.95, 1.15]
+    )
 
 
 def add_leg(cloud: Cloud, patient: Patient, side: int, letter: str) -> None:
@@ -185,7 +188,9 @@ def add_leg(cloud: Cloud, patient: Patient, side: int, letter: str) -> None:
         return
     shin = np.array([k + [0, 8, 70], k + (a - k) * 0.5 + [side * -4, 0, 0], a - (a - k) * 0.12, a])
     cloud.tube(f"tibia_{letter}", shin, [15, 11.5, 11, 18], [0.8, 0.62, 0.66, 1.0], hollow=0.5)
-    calf = np.array([k + [side * 31, 22, 42], k + [side * 30, 24, 60], a + [side * 24, 12, -60], a + [side * 23, 10, 12]])
+    calf = np.array(
+        [k + [side * 31, 22, 42], k + [side * 30, 24, 60], a + [side * 24, 12, -60], a + [side * 23, 10, 12]]
+    )
     cloud.tube(f"fibula_{letter}", calf, [9, 5.5, 5.5, 8.5], [0.95, 0.6, 0.62, 1.0])
     _add_foot(cloud, letter, a, joints.toes)
 
@@ -198,5 +203,7 @@ def _add_foot(cloud: Cloud, letter: str, ankle: np.ndarray, toes: np.ndarray) ->
     mid = ankle + ahead * 0.42 + [0, 0, 8]
     cloud.ellipsoid(f"foot_{letter}", mid, (27, 26, 24), 0.7)
     for spread in np.linspace(-30, 30, 5):
-        path = np.array([mid + [spread * 0.6, 0, 8], mid + ahead * 0.33 + [spread * 0.85, 0, 10], toes + [spread, 0, 0]])
+        path = np.array(
+            [mid + [spread * 0.6, 0, 8], mid + ahead * 0.33 + [spread * 0.85, 0, 10], toes + [spread, 0, 0]]
+        )
         cloud.tube(f"foot_{letter}", path, [6.5, 6, 4.5], [0.95, 1.05, 0.8])

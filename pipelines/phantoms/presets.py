@@ -113,7 +113,11 @@ def draw_scanner(rng: np.random.Generator, preset: str, height_mm: float, top_mm
 
 def _matrix(rng: np.random.Generator, preset: str) -> tuple[int, int, float]:
     if preset == "domain_shift":
-        return (512, 128, float(rng.uniform(4.2, 4.8))) if rng.random() < 0.3 else (1024, 256, float(rng.uniform(1.72, 1.8)))
+        return (
+            (512, 128, float(rng.uniform(4.2, 4.8)))
+            if rng.random() < 0.3
+            else (1024, 256, float(rng.uniform(1.72, 1.8)))
+        )
     if preset == "held_out":
         return 1024, 256, float(rng.choice([2.0, 2.21, 2.33, 2.5]))
     if rng.random() < 0.12:

@@ -5,6 +5,7 @@ growth plates in the young); `organs` adds kidneys, bladder, and what else a bon
 are relative to soft tissue = 1 per mm3. Disease of any kind is in `confounders` and `lesions`.
 """
 
+# ruff: noqa: RUF005 - array + [x, y, z] adds coordinates, it does not join lists.
 from __future__ import annotations
 
 from dataclasses import dataclass

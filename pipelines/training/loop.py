@@ -161,7 +161,9 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16"):
             value = loss(self.network, batch)
         if not bool(torch.isfinite(value)):
-            raise FloatingPointError(f"the loss became {float(value)} at step {self.progress.step}; lower the rate")
+            raise FloatingPointError(
+                f"the loss became {float(value.detach())} at step {self.progress.step}; lower the rate"
+            )
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)

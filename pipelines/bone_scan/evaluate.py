@@ -1,0 +1,183 @@
+"""Measures the installed networks on held-out simulated patients, in the form of the paper's tables 1 and 2.
+
+simulate (other anatomy seeds and other physics than in training) -> the node's own analysis (`analysis.analyse_view`
+on the `engine`) -> decisions, scores and masks against the truth -> `EvaluationReport`. The tuned threshold baseline
+runs on the same patients.
+
+Patient rule as in the paper: positive if any tile of any image reaches 0.5. What is measured here is how well the
+networks do on simulated patients: it is no clinical accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.bone_scan.analysis import Networks, Stopwatch, ViewAnalysis, analyse_view
+from pipelines.bone_scan.baseline import ThresholdBaseline, score, tune
+from pipelines.bone_scan.bstbi import burden, uptake_sums
+from pipelines.bone_scan.evaluation_report import EvaluationReport, PatientResult, TileResult
+from pipelines.bone_scan.levels import to_grey, window
+from pipelines.bone_scan.prepare import PreparedView, prepare_view
+from pipelines.bone_scan.tiles import CLASSIFIER_THRESHOLD, split
+from pipelines.contract import ComputeOptions
+from pipelines.contract.weights import ModelCard
+from pipelines.phantoms.bone_scan import VIEWS, SimulatedBoneScan, simulate_bone_scan
+from pipelines.training.metrics import Overlap
+
+METASTASIS, BLADDER = 1, 2
+EVALUATION_SEED = 500_000
+"""First seed of the usual held-out set; training uses seeds from 0 on."""
+
+TUNING_SEEDS = range(900_000, 900_024)
+"""Patients of the training preset on which the baseline and the classifier's operating point are tuned."""
+
+MIN_TILE_PIXELS = 6
+"""Pixels from which a tile counts as holding a label, as in training."""
+
+EvaluateProgress = Callable[[float, str], None]
+
+
+def evaluate(
+    count: int = 100,
+    seed: int = EVALUATION_SEED,
+    preset: str = "held_out",
+    progress: EvaluateProgress | None = None,
+    options: ComputeOptions | None = None,
+) -> EvaluationReport:
+    """Evaluate the installed weights on simulated patients with seeds seed, seed + 1, ...
+
+    Parameters
+    ----------
+    count : number of patients. preset : their acquisition settings ("held_out", "domain_shift").
+    options : device, precision and weights; None for the defaults of the node.
+
+    Raises
+    ------
+    ValueError
+        If count is not positive or the preset does not exist.
+    WeightsError, DeviceError
+        If the networks cannot be loaded.
+    """
+    from pipelines.bone_scan.engine import Engine
+
+    if count < 1:
+        raise ValueError(f"an evaluation needs at least 1 patient, got {count}")
+    engine = Engine.load(options or ComputeOptions())
+    _tell(progress, 0.0, "tuning the threshold baseline")
+    baseline = tune([prepared_truth(simulate_bone_scan(s, "train")) for s in TUNING_SEEDS])
+    watch = Stopwatch()
+    results = []
+    for number in range(count):
+        scan = simulate_bone_scan(seed + number, preset)
+        results.append(evaluate_patient(scan, engine, baseline, watch))
+        _tell(progress, (number + 1) / count, f"evaluated {number + 1} of {count} patients")
+    return EvaluationReport(
+        preset=preset,
+        first_seed=seed,
+        patients=tuple(results),
+        models=tuple(_identity(card) for card in engine.cards),
+        baseline={
+            "metastasis_level": baseline.metastasis_level,
+            "bladder_level": baseline.bladder_level,
+            "patient_pixels": baseline.patient_pixels,
+        },
+        seconds_per_patient=sum(watch.seconds.values()) / count,
+    )
+
+
+def evaluate_patient(
+    scan: SimulatedBoneScan, networks: Networks, baseline: ThresholdBaseline, watch: Stopwatch
+) -> PatientResult:
+    """Analyse one simulated patient as the node does and compare with the truth; masks on the source grid."""
+    spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
+    analyses = [
+        analyse_view(counts, spacing, name, networks, watch) for counts, name in zip(scan.counts, VIEWS, strict=True)
+    ]
+    overlaps = {
+        label: sum(
+            (
+                Overlap.of(truth == label, a.found.classes == label)
+                for truth, a in zip(scan.labels, analyses, strict=True)
+            ),
+            Overlap(),
+        )
+        for label in (METASTASIS, BLADDER)
+    }
+    simple = [baseline.segment(a.prepared) for a in analyses]
+    working = [a.prepared.grid.labels_to_working(t) for t, a in zip(scan.labels, analyses, strict=True)]
+    tiles = [tile for truth, a in zip(working, analyses, strict=True) for tile in _tiles(truth, a)]
+    hottest = max(tile.metastasis for tile in tiles)
+    found = burden([sums for a in analyses for sums in a.window_sums]).index
+    return PatientResult(
+        seed=scan.seed,
+        age_years=scan.patient.age_years,
+        has_metastases=scan.has_metastases,
+        score=hottest,
+        positive=hottest >= CLASSIFIER_THRESHOLD,
+        metastasis=overlaps[METASTASIS],
+        bladder=overlaps[BLADDER],
+        tiles=tuple(tiles),
+        baseline_score=score(simple),
+        baseline_positive=baseline.is_positive(simple),
+        baseline_metastasis=_overlap(working, simple, METASTASIS),
+        baseline_bladder=_overlap(working, simple, BLADDER),
+        bstbi=found,
+        bstbi_truth=_true_burden(scan, analyses),
+        benign=tuple(sorted(set(scan.benign))),
+    )
+
+
+def prepared_truth(scan: SimulatedBoneScan) -> list[tuple[PreparedView, np.ndarray]]:
+    """Return the scan's views, prepared, each with its truth on the working grid."""
+    spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
+    views = [prepare_view(counts, spacing) for counts in scan.counts]
+    return [(v, v.grid.labels_to_working(labels)) for v, labels in zip(views, scan.labels, strict=True)]
+
+
+def measure_into_cards(report: EvaluationReport, folder: Path) -> None:
+    """Write the report's figures into the model cards of a folder of weights."""
+    for path in sorted(folder.glob("*.json")):
+        card = ModelCard.model_validate_json(path.read_bytes())
+        measured = {**card.metrics, report.preset: report.summary()}
+        path.write_text(card.model_copy(update={"metrics": measured}).model_dump_json(indent=2) + "\n", "utf-8")
+
+
+def _tiles(truth: np.ndarray, analysis: ViewAnalysis) -> list[TileResult]:
+    """Truth and probabilities (the larger of both windows) of each tile of a view."""
+    results = []
+    for labels, answer in zip(split(truth, analysis.starts), analysis.tile_probabilities, strict=True):
+        results.append(
+            TileResult(
+                has_metastasis=bool((labels == METASTASIS).sum() >= MIN_TILE_PIXELS),
+                has_bladder=bool((labels == BLADDER).sum() >= MIN_TILE_PIXELS),
+                metastasis=float(answer[:, 0].max()),
+                bladder=float(answer[:, 1].max()),
+            )
+        )
+    return results
+
+
+def _true_burden(scan: SimulatedBoneScan, analyses: Sequence[ViewAnalysis]) -> float | None:
+    """The index on the truth's masks, with the same windows."""
+    sums = []
+    for counts, labels, analysis in zip(scan.counts, scan.labels, analyses, strict=True):
+        for upper in analysis.prepared.upper_levels:
+            grey = to_grey(window(counts, upper))
+            sums.append(uptake_sums(grey, labels == METASTASIS, labels == BLADDER))
+    return burden(sums).index
+
+
+def _overlap(truth: Sequence[np.ndarray], found: Sequence[np.ndarray], label: int) -> Overlap:
+    return sum((Overlap.of(t == label, f == label) for t, f in zip(truth, found, strict=True)), Overlap())
+
+
+def _identity(card: ModelCard) -> dict[str, str]:
+    return {"name": card.name, "version": card.version, "sha256": card.sha256}
+
+
+def _tell(progress: EvaluateProgress | None, share: float, message: str) -> None:
+    if progress is not None:
+        progress(share, message)

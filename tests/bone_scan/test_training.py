@@ -1,0 +1,102 @@
+"""The training recipe end to end on two patients and a few steps, and the sampler's promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from pipelines.bone_scan.dataset import build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
+from pipelines.bone_scan.networks import SEGMENTER_NETWORK, ResNetUNet, TileClassifier  # noqa: E402
+from pipelines.bone_scan.sampling import TileSampler, tile_targets  # noqa: E402
+from pipelines.bone_scan.train import PRESETS, segmenter_loss, train  # noqa: E402
+from pipelines.contract.weights import load_model  # noqa: E402
+from pipelines.phantoms.bone_scan import simulate_bone_scan  # noqa: E402
+from pipelines.training.loop import LoopSettings, Trainer  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    root = tmp_path_factory.mktemp("cache")
+    build_cache(root, range(2, 4), "train")
+    return root
+
+
+@pytest.fixture(scope="module")
+def patients(cache):
+    return load_patients(cache_folder(cache, "train"), range(2, 4))
+
+
+def test_a_cached_patient_is_the_simulated_one_as_inference_sees_it(patients):
+    fresh = prepare_patient(simulate_bone_scan(2, "train"))
+    for view, same in zip(patients[0].views, fresh.views, strict=True):
+        assert np.array_equal(view.level, same.level)
+        assert np.array_equal(view.labels, same.labels)
+        assert view.level.shape[1] == 256 and view.level.shape[0] % 32 == 0
+
+
+def test_a_missing_cache_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="build the cache"):
+        load_patients(tmp_path, range(3))
+
+
+def test_batches_are_tiles_in_range_with_their_targets(patients):
+    tiles, labels, targets = next(TileSampler(patients, 6, 0))
+    assert tiles.shape == (6, 1, 256, 256) and labels.shape == (6, 256, 256) and targets.shape == (6, 2)
+    assert float(tiles.min()) >= 0 and float(tiles.max()) <= 1
+    assert set(labels.unique().tolist()) <= {0, 1, 2}
+    assert torch.equal(targets, tile_targets(labels))
+
+
+def test_the_sampler_shows_lesions_about_half_of_the_time(patients):
+    sampler = TileSampler(patients, 16, 1)
+    share = torch.cat([next(sampler)[2][:, 0] for _ in range(8)]).mean()
+    assert 0.3 < float(share) < 0.9
+
+
+def test_the_loss_falls_in_a_tiny_run(patients, tmp_path):
+    torch.manual_seed(0)
+    settings = LoopSettings(steps=12, learning_rate=1e-3, warmup=3, precision="fp32", average=0.0)
+    batch = next(TileSampler(patients, 4, 3))
+    progress = Trainer(ResNetUNet(), settings, tmp_path).fit(iter(lambda: batch, None), segmenter_loss)
+    with torch.no_grad():
+        assert progress.losses[0] > 0
+    final = Trainer(ResNetUNet(), settings, tmp_path)
+    final.resume()
+    with torch.no_grad():
+        assert float(segmenter_loss(final.network, batch)) < 0.85 * progress.losses[0]
+
+
+def test_train_writes_weights_that_load(cache, tmp_path):
+    build_cache(cache, range(2), "train")
+    seen = []
+    cards = train(
+        "default",
+        2,
+        2,
+        tmp_path,
+        1,
+        lambda share, message: seen.append(share),
+        classifier_steps=2,
+        cache=cache,
+        workers=1,
+    )
+    assert [card.name for card in cards] == ["bone-scan-segmenter", "bone-scan-classifier"]
+    assert all(card.simulated_only and card.steps == 2 and len(card.sha256) == 64 for card in cards)
+    assert seen == sorted(seen) and seen[-1] == 1.0
+    state, card = load_model("bone-scan-segmenter", [tmp_path])
+    assert card.network == SEGMENTER_NETWORK
+    ResNetUNet().load_state_dict(state)
+    TileClassifier().load_state_dict(load_model("bone-scan-classifier", [tmp_path])[0])
+    for path in tmp_path.glob("*.safetensors"):
+        assert path.stat().st_size < 50e6
+
+
+def test_the_paper_preset_keeps_the_papers_settings():
+    paper = PRESETS["paper"]
+    assert (paper.segmenter.optimiser, paper.segmenter.learning_rate, paper.batch) == ("adam", 0.01, 16)
+    with pytest.raises(ValueError, match="no training preset 'fast'"):
+        train("fast")
