@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
-from pynetdicom.sop_class import Verification
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.storage import is_valid_uid
 
@@ -54,6 +54,7 @@ def main() -> None:
     server = ae.start_server(
         ("127.0.0.1", arguments.port), block=False, evt_handlers=[(evt.EVT_C_STORE, _store, [arguments.folder])]
     )
+    assert server is not None
     stop.wait()
     server.shutdown()
 

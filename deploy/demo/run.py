@@ -95,7 +95,7 @@ def _send_and_wait(demo: Demo, study: DemoStudy, console: Console) -> dict[str, 
 
 def _table(rows: list[dict[str, object]]) -> Table:
     table = Table(title="What came back", caption="research use only: networks trained on simulated patients")
-    for column in ("study", "in the archive", "foci", "BSTBI", "last byte to archive"):
+    for column in ("study", "in the archive", "foci per view", "BSTBI", "last byte to archive"):
         table.add_column(column)
     for row in rows:
         study, kinds, job = row["study"], row["kinds"], row.get("job")
@@ -111,11 +111,11 @@ def _table(rows: list[dict[str, object]]) -> Table:
 def _figures(job: dict[str, object]) -> tuple[str, str]:
     summary = job.get("summary") or {}
     assert isinstance(summary, dict)
-    quantities = {item["name"]: item for item in summary.get("quantities", [])}
-    bstbi = next((item for name, item in quantities.items() if name.startswith("Bone scan tumour burden index")), None)
-    foci = sum(1 for region in summary.get("regions", []) if region.get("label", "").lower().startswith("lesion"))
-    value = bstbi.get("value") if bstbi else None
-    return str(foci), "not computable" if value is None else f"{value:.4f}"
+    quantities = [(item["name"]["value"], item["value"]) for item in summary.get("quantities", [])]
+    # The study's BSTBI comes first, those of the four images follow; foci are counted per view.
+    bstbi = next((value for name, value in quantities if name == "BSTBI"), None)
+    foci = [f"{value:.0f}" for name, value in quantities if name == "FOCI"]
+    return " + ".join(foci), "not computable" if bstbi is None else f"{bstbi:.4f}"
 
 
 def _where_to_look(demo: Demo, console: Console) -> None:
