@@ -56,6 +56,7 @@ def create_app(configuration: Configuration) -> Celery:
         task_acks_late=False,
         worker_prefetch_multiplier=1,  # a message taken early would overtake a more urgent one that comes later
         worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # of late acknowledgements only: none here
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -38,6 +38,9 @@ RENEWALS_PER_LEASE = 4
 
 STATUS_INTERVAL_S = 10.0
 
+GRACE_S = 20.0
+"""What running work may take to end after SIGTERM; below the 30 s after which most supervisors kill."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -196,7 +199,7 @@ class Heartbeat:
                 self._keep(held)
         if self._status_due or self._monotonic() - self._last_status >= STATUS_INTERVAL_S:
             self._write_status(holding)
-        if self._drain_until is not None and holding and self._monotonic() >= self._drain_until:
+        if self._drain_until is not None and self._monotonic() >= self._drain_until:
             self._hand_over(holding)
 
     def _run(self) -> None:

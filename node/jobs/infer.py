@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session
 
 from node.errors import PermanentError
 from node.jobs.app import Enqueuer
+from node.jobs.device import compute_options
 from node.jobs.heartbeat import Cancelled, Heartbeat, Held, utc_now
 from node.jobs.publish import Publication, publish
 from node.logs import describe_exception
@@ -36,7 +37,6 @@ from node.registry.jobs import ClaimedJob, LeaseLost
 from node.settings import Configuration
 from node.storage import Storage
 from pipelines.contract import (
-    ComputeOptions,
     ContentRefused,
     DeviceError,
     InputSeries,
@@ -164,7 +164,8 @@ class JobRunner:
         except LeaseLost:
             return Ended(Outcome.LOST)
         except Exception as error:
-            log.warning("job.error", job=claim.id, error=describe_exception(error))
+            if not isinstance(error, Cancelled | ContentRefused):
+                log.warning("job.error", job=claim.id, error=describe_exception(error))
             try:
                 return self._record(claim, held, error)
             except LeaseLost:
@@ -212,8 +213,7 @@ class JobRunner:
                 pipeline = self._load_class(name)()
             except KeyError as error:
                 raise PermanentError(str(error.args[0])) from error
-            settings = self._settings
-            pipeline.load(ComputeOptions(settings.device, settings.precision, settings.threads, settings.weights_dir))
+            pipeline.load(compute_options(self._settings))
             self._pipelines[name] = pipeline
         return self._pipelines[name]
 

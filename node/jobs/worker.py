@@ -15,15 +15,20 @@ import logging
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 from celery import Celery, signals
+from celery.apps.worker import Worker
+from celery.exceptions import SecurityWarning
+from celery.platforms import EX_OK
+from celery.worker import state
 
-from node.errors import OsteonError
+from node.errors import OsteonError, PermanentError
 from node.jobs.app import CONFIRM_TASK, DELIVER, DELIVER_TASK, INFER, INFER_TASK, UPKEEP, Enqueuer, create_app
-from node.jobs.heartbeat import Heartbeat, utc_now
+from node.jobs.heartbeat import GRACE_S, Heartbeat, utc_now
 from node.jobs.sweep import Sweeper
 from node.registry.database import Registry
 from node.registry.migrate import upgrade
@@ -31,11 +36,10 @@ from node.registry.workers import WorkerStatus
 from node.settings import Configuration
 from node.storage import LocalStorage
 
-GRACE_S = 20.0
-"""What a running job may take to end after SIGTERM; below the 30 s after which most supervisors kill."""
-
 DELIVERY_THREADS = 4
 """Associations that one delivering worker opens at the same time."""
+
+MAX_NAME_LENGTH = 100  # with the random part of a token it fits the registry's column
 
 log = structlog.get_logger(__name__)
 
@@ -55,10 +59,12 @@ def run_worker(configuration: Configuration, queues: Sequence[str], name: str | 
     OsteonError
         If the worker ended by itself.
     """
-    registry = Registry(configuration.database_url)
-    upgrade(registry)
     host = socket.gethostname()
     name = name or worker_name(queues, host, os.getpid())
+    if "/" in name or len(name) > MAX_NAME_LENGTH:
+        raise PermanentError(f"'{name}' cannot name a worker: at most {MAX_NAME_LENGTH} characters, and no '/'")
+    registry = Registry(configuration.database_url)
+    upgrade(registry)
     status = WorkerStatus(
         name=name,
         kind=queues[0],
@@ -144,13 +150,23 @@ def _consume(app: Celery, queues: Sequence[str], name: str, heartbeat: Heartbeat
     def keep_our_logging(**_: Any) -> None:
         logging.getLogger("celery").setLevel(logging.WARNING)
 
-    def drain(**_: Any) -> None:
+    def on_signal(*_: object) -> None:
+        if heartbeat.draining:  # asked twice: at once
+            heartbeat.drain(0.0)
+            return
         log.info("worker.draining", name=name, grace_s=GRACE_S)
         heartbeat.drain(GRACE_S)
+        state.should_stop = EX_OK  # Celery ends its loop as soon as no task runs
+
+    class Program(Worker):  # type: ignore[misc]
+        def install_platform_tweaks(self, worker: Worker) -> None:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, on_signal)
 
     signals.setup_logging.connect(keep_our_logging, weak=False)
-    signals.worker_shutting_down.connect(drain, weak=False)
-    worker = app.Worker(
+    warnings.filterwarnings("ignore", category=SecurityWarning)  # root in a container, and no pickle: no news
+    worker = Program(
+        app=app,
         hostname=name,
         queues=list(queues),
         pool="solo" if solo else "threads",

@@ -61,7 +61,7 @@ def cancel_job(session: Session, job_id: int, now: datetime) -> JobState:
         asked = session.execute(
             update(Job)
             .where(Job.id == job_id, Job.state == old.value)
-            .values(cancel_requested=True)
+            .values(cancel_requested=True, reason="Cancelled by a person.")
             .execution_options(synchronize_session=False)
         )
         _insist(cast(CursorResult[Any], asked).rowcount == 1, job_id, old)

@@ -151,7 +151,7 @@ def renew_job(session: Session, claim: ClaimedJob, now: datetime, lease_s: float
 
 
 def cancel_requested(session: Session, claim: ClaimedJob) -> bool:
-    """True if a person asked for this running job to stop."""
+    """True if a person, or a newer revision, asked for this running job to stop."""
     return bool(session.scalar(select(Job.cancel_requested).where(Job.id == claim.id)))
 
 
@@ -244,7 +244,9 @@ def fail_job(session: Session, claim: ClaimedJob, now: datetime, reason: str, er
 def retry_later(
     session: Session, claim: ClaimedJob, now: datetime, available_at: datetime, reason: str, error: str, traceback: str
 ) -> None:
-    """Put a job back after an attempt that failed; it is due again at `available_at`."""
+    """Put a job back after an attempt that failed, due again at `available_at`; one that is to stop is cancelled."""
+    if cancel_requested(session, claim):
+        return stop_cancelled(session, claim, now)
     _release(
         session,
         claim,
@@ -260,6 +262,8 @@ def retry_later(
 
 def give_back(session: Session, claim: ClaimedJob, now: datetime) -> None:
     """Put a job back because this worker is being stopped; the attempt does not count."""
+    if cancel_requested(session, claim):
+        return stop_cancelled(session, claim, now)
     _release(session, claim, JobState.QUEUED, available_at=now, queued_at=now, attempts=Job.attempts - 1, progress=0.0)
     add_event(
         session,
@@ -272,15 +276,15 @@ def give_back(session: Session, claim: ClaimedJob, now: datetime) -> None:
 
 
 def stop_cancelled(session: Session, claim: ClaimedJob, now: datetime) -> None:
-    """End a running job that a person cancelled."""
-    _release(session, claim, JobState.CANCELLED, finished_at=now, reason="Cancelled by a person.", progress_text="")
-    add_event(session, now, "job.cancelled", "Cancelled while running.", study_id=claim.study_id, job_id=claim.id)
+    """End a running job that is to stop; why stands in its reason, put there by whoever asked."""
+    _release(session, claim, JobState.CANCELLED, finished_at=now, progress_text="")
+    add_event(session, now, "job.cancelled", "Stopped while running.", study_id=claim.study_id, job_id=claim.id)
 
 
 def expire_leases(session: Session, now: datetime, max_attempts: int) -> ExpiredLeases:
     """Put back every running job whose lease ran out; after `max_attempts` lost workers it fails."""
     stale = session.execute(
-        select(Job.id, Job.lease_owner, Job.attempts, Job.cancel_requested, Job.study_id)
+        select(Job.id, Job.lease_owner, Job.attempts, Job.cancel_requested, Job.reason, Job.study_id)
         .where(Job.state == JobState.RUNNING.value, Job.lease_until <= now)
         .order_by(Job.lease_until)
         .limit(_SWEEP_LIMIT)
@@ -288,10 +292,10 @@ def expire_leases(session: Session, now: datetime, max_attempts: int) -> Expired
     queued: list[int] = []
     failed: list[int] = []
     cancelled: list[int] = []
-    for job_id, owner, attempts, cancel, study_id in stale:
+    for job_id, owner, attempts, cancel, why, study_id in stale:
         new, reason, level, ids = JobState.QUEUED, "The worker was lost; the job is queued again.", "warning", queued
         if cancel:
-            new, reason, level, ids = JobState.CANCELLED, "Cancelled by a person.", "info", cancelled
+            new, reason, level, ids = JobState.CANCELLED, why, "info", cancelled
         elif attempts >= max_attempts:
             reason = (
                 f"The worker was lost in each of {attempts} attempts (killed, out of memory or cut off). "
