@@ -1,0 +1,1 @@
+"""The project's own benchmarks: what osteon does beside its peers, in the same run, on the same machine."""
