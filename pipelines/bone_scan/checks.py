@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from pipelines.bone_scan.outline import body_mask
+from pipelines.bone_scan.outline import outlines
 from pipelines.bone_scan.prepare import PreparedView, plausible_spacing
 
 MINIMUM_ASPECT = 1.5
@@ -65,7 +65,7 @@ def content_refusal(view: PreparedView, name: str) -> str | None:
         return f"The {name} image is uniform like a flood source, not a patient."
     if mask.sum() > MAXIMUM_SOLIDITY * height * width:
         return f"The {name} image shows a rectangle without the outline of a body."
-    if _second_body(view.counts, mask):
+    if _second_body(view.counts):
         return (
             f"The {name} image shows two bodies side by side, as screen captures do; send the scan with one view "
             "per frame."
@@ -108,10 +108,10 @@ def skeletal_detail(view: PreparedView) -> float:
     return float(np.abs(fine - coarse)[used].mean() / coarse[used].mean())
 
 
-def _second_body(counts: np.ndarray, mask: np.ndarray) -> bool:
+def _second_body(counts: np.ndarray) -> bool:
     """Tell whether another outline of a body's size lies beside the first."""
-    rest = body_mask(np.where(ndimage.binary_dilation(mask, iterations=3), 0.0, counts))
-    if rest.sum() < SECOND_BODY * mask.sum():
+    found = outlines(counts, 2)
+    if len(found) < 2 or found[1].sum() < SECOND_BODY * found[0].sum():
         return False
-    beside = mask.any(axis=1) & rest.any(axis=1)
-    return bool(beside.sum() > 0.7 * mask.any(axis=1).sum())
+    rows = found[0].any(axis=1)
+    return bool((rows & found[1].any(axis=1)).sum() > 0.7 * rows.sum())

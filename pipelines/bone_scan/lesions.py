@@ -161,7 +161,7 @@ def outline_of(mask: np.ndarray) -> tuple[np.ndarray, ...]:
         return ()
     crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     # The frame of background lets lines close at the image's edge.
-    lines = find_contours(np.pad(crop, 1).astype(np.float64), 0.5, fully_connected="high")  # type: ignore[no-untyped-call]
+    lines = find_contours(np.pad(crop, 1).astype(np.float64), 0.5, fully_connected="high")
     offset = np.array([columns[0] - 0.5, rows[0] - 0.5])
     polylines = [_without_collinear(line[:, ::-1]) + offset for line in lines]
     return tuple(sorted(polylines, key=len, reverse=True))

@@ -95,17 +95,21 @@ def body_mask(counts: np.ndarray) -> np.ndarray:
     numpy.ndarray
         bool, same shape; empty (all False) for an image without counts.
     """
+    found = outlines(counts, 1)
+    return found[0] if found else np.zeros(counts.shape, dtype=bool)
+
+
+def outlines(counts: np.ndarray, number: int) -> list[np.ndarray]:
+    """Return the largest components above the floor, at most `number`, largest first (bool masks)."""
     p99 = float(np.percentile(counts, 99))
     if p99 <= 0.0:
-        return np.zeros(counts.shape, dtype=bool)
+        return []
     floor = max(min(FLOOR_COUNTS, FLOOR_CEILING_OF_P99 * p99), FLOOR_FRACTION_OF_P99 * p99)
-    above = ndimage.median_filter(counts, size=MEDIAN_PIXELS) > floor
-    labels, number = ndimage.label(above)
-    if number == 0:
-        return np.zeros(counts.shape, dtype=bool)
+    labels, _ = ndimage.label(ndimage.median_filter(counts, size=MEDIAN_PIXELS) > floor)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    return np.asarray(labels == int(sizes.argmax()))
+    largest = np.argsort(-sizes, kind="stable")[:number]
+    return [np.asarray(labels == label) for label in largest if sizes[label] > 0]
 
 
 def body_frame(

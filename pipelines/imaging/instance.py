@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
+from pydicom.config import disable_value_validation
 from pydicom.uid import JPEG2000, JPEG2000MC, UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from pipelines.contract import ContentRefused
@@ -154,14 +155,37 @@ def is_lossy(header: Dataset) -> bool:
 
 
 def _read(path: Path, stop_before_pixels: bool) -> Dataset:
-    with warnings.catch_warnings():
+    with disable_value_validation(), warnings.catch_warnings():
+        # Validation would warn about, and log, values of real files: patients' names among them.
         warnings.simplefilter("ignore")
         try:
-            return dcmread(path, stop_before_pixels=stop_before_pixels)
+            dataset = dcmread(path, stop_before_pixels=stop_before_pixels)
+            _drop_unreadable(dataset)
         except Exception as error:  # damaged files raise anything from struct.error to RecursionError
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's or the share's trouble says nothing about the content
             raise ContentRefused(f"{path.name}: not a readable DICOM object ({type(error).__name__}).") from error
+    return dataset
+
+
+def _drop_unreadable(dataset: Dataset) -> None:
+    """Convert every element now; one whose value cannot be converted counts as never sent.
+
+    pydicom converts on first access, so a damaged attribute would otherwise raise wherever it is first asked for.
+    """
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except Exception:  # the conversions of single values raise what they like
+            del dataset[tag]
+            continue
+        if element.VR == "SQ":
+            for item in element.value or []:
+                _drop_unreadable(item)
+        elif element.VR in ("IS", "DS") and element.value:
+            values = [element.value] if element.VM == 1 else element.value
+            if any(isinstance(value, str) for value in values):
+                del dataset[tag]  # text where a number belongs
 
 
 def _transfer_syntax(dataset: Dataset) -> str:

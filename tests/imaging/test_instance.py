@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydicom.config import disable_value_validation
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from pipelines.contract import ContentRefused
@@ -107,6 +108,18 @@ def test_truncated_pixels_are_refused_and_name_the_syntax(tmp_path):
     dataset.PixelData = dataset.PixelData[:100]
     with pytest.raises(ContentRefused, match=r"scan\.dcm.*Explicit VR Little Endian"):
         read_frames(save(dataset, tmp_path))
+
+
+def test_damaged_attributes_count_as_never_sent_and_are_not_logged(tmp_path, caplog):
+    with disable_value_validation():
+        dataset = nm_object(draw_body(128, 64), PatientName="Bad^Name" * 40, AcquisitionTime="noon", InstanceNumber=3)
+        path = save(dataset, tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"IS\x02\x003 ", b"IS\x02\x00x "))
+    header = read_header(path)
+    assert "InstanceNumber" not in header
+    assert header.Rows == 128
+    assert str(header.AcquisitionTime) == "noon"
+    assert caplog.records == []
 
 
 def test_a_missing_file_is_the_disks_trouble_not_the_contents(tmp_path):
