@@ -106,13 +106,13 @@ def _path(folder: Path, seed: int) -> Path:
 def _write_patient(job: tuple[int, str, Path]) -> None:
     seed, preset, folder = job
     patient = prepare_patient(simulate_bone_scan(seed, preset))
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for number, view in enumerate(patient.views):
         arrays[f"level{number}"] = view.level
         arrays[f"labels{number}"] = view.labels
-        arrays[f"unit{number}"] = np.float32(view.counts_per_level)
+        arrays[f"unit{number}"] = np.array(view.counts_per_level, np.float32)
     partial = folder / f".{seed:06d}.partial.npz"
-    np.savez(partial, **arrays)
+    np.savez(partial, allow_pickle=False, **arrays)
     partial.replace(_path(folder, seed))
 
 

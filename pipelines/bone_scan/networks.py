@@ -12,6 +12,8 @@ only workers and training may import it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.networks.blocks import Convolution, UpSample
 from monai.networks.nets import resnet34
@@ -103,7 +105,7 @@ class ResNetUNet(nn.Module):
 
     def _encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the stem's output and those of the four stages, from fine to coarse."""
-        e = self.encoder
+        e: Any = self.encoder
         stem = e.act(e.bn1(e.conv1(x)))
         features = [stem]
         x = e.maxpool(stem)

@@ -10,7 +10,7 @@ crown of the head downwards. Nothing here knows anatomy, attenuation or a camera
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,9 @@ POINTS_PER_MM3 = 0.10
 """Sampling density; with the sequence below a rib's column under the collimator blur holds some 60 points."""
 
 MIN_POINTS = 60
+
+Profile = np.ndarray | Sequence[float] | float
+"""One value for a whole path, or one per control point."""
 
 _PHI3 = 1.2207440846057596  # root of x^4 = x + 1: the generalised golden ratio for three dimensions
 
@@ -90,8 +93,8 @@ class Cloud:
         self,
         name: str,
         path: np.ndarray,
-        radius: np.ndarray | float,
-        uptake: np.ndarray | float = 1.0,
+        radius: Profile,
+        uptake: Profile = 1.0,
         hollow: float = 0.0,
         flat: float = 1.0,
     ) -> None:

@@ -85,7 +85,7 @@ def add_confounders(findings: Findings) -> None:
 def _degenerative_spine(f: Findings, age_risk: float) -> None:
     """Osteophytes at the side of end plates and facet joints, most often low cervical, low thoracic and lumbar."""
     levels = vertebra_levels()
-    weights = {"C4": 1, "C5": 2, "C6": 2, "T8": 1, "T9": 1, "T10": 1, "T11": 1, "T12": 1, "L1": 1}
+    weights: dict[str, float] = {"C4": 1, "C5": 2, "C6": 2, "T8": 1, "T9": 1, "T10": 1, "T11": 1, "T12": 1, "L1": 1}
     weights |= {"L2": 1.5, "L3": 2.5, "L4": 3.5, "L5": 4}
     names, odds = list(weights), np.array(list(weights.values()), float)
     for _ in range(f.rng.poisson(1.5 * age_risk)):
@@ -248,7 +248,10 @@ def _catheter(f: Findings) -> None:
 
 def _paget(f: Findings) -> None:
     """Paget's disease: one whole bone, intense and even."""
-    bones = [("ilium_L", "acetabulum_L", "pubis_L", "ischium_L"), ("ilium_R", "acetabulum_R", "pubis_R", "ischium_R")]
+    bones: list[tuple[str, ...]] = [
+        ("ilium_L", "acetabulum_L", "pubis_L", "ischium_L"),
+        ("ilium_R", "acetabulum_R", "pubis_R", "ischium_R"),
+    ]
     bones += [("tibia_L",), ("tibia_R",), ("femur_L",), ("humerus_R",), ("skull",), ("L3",)]
     chosen = bones[int(f.rng.integers(len(bones)))]
     f.factor[f.skeleton.select(*chosen)] *= 1 + lognormal(f.rng, 2.5, 0.3)

@@ -99,7 +99,8 @@ def make_lesion(
         grown = blob(rng, centre, tuple(axes * 0.7), float(excess.sum()) * rng.uniform(0.15, 0.6), "growth")
         points = np.concatenate([points, grown.points])
         excess = np.concatenate([excess, grown.activity])
-    return Lesion(bone, site, tuple(float(v) for v in centre), radius_mm, contrast, points, excess.astype(np.float32))
+    place = (float(centre[0]), float(centre[1]), float(centre[2]))
+    return Lesion(bone, site, place, radius_mm, contrast, points, excess.astype(np.float32))
 
 
 def _joined(bone: str, other: str) -> bool:

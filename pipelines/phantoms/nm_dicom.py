@@ -13,7 +13,7 @@ import uuid
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, NuclearMedicineImageStorage
+from pydicom.uid import UID, ExplicitVRLittleEndian, NuclearMedicineImageStorage
 
 from pipelines.phantoms.bone_scan import SimulatedBoneScan
 
@@ -23,14 +23,14 @@ UID_NAMESPACE = uuid.UUID("6d8f2b1e-5a60-4d0e-9a56-52f0c1d0b7aa")
 STUDY_DATE, STUDY_TIME = "20000101", "120000"
 """A date no clinical study of this kind would carry by chance; constant, so that files are reproducible."""
 
-IMPLEMENTATION_UID = "2.25.208446211512341526873105241276423158714"
+IMPLEMENTATION_UID = UID("2.25.208446211512341526873105241276423158714")
 _SIDES = {"anterior": ("399348003", "antero-posterior", 180.0), "posterior": ("272479007", "posterior-anterior", 0.0)}
 _BONE_SCAN_DURATION_MS = 900_000
 
 
-def derived_uid(*parts: object) -> str:
+def derived_uid(*parts: object) -> UID:
     """Return the UID that belongs to these parts, always the same."""
-    return f"2.25.{uuid.uuid5(UID_NAMESPACE, '/'.join(str(p) for p in parts)).int}"
+    return UID(f"2.25.{uuid.uuid5(UID_NAMESPACE, '/'.join(str(p) for p in parts)).int}")
 
 
 def bone_scan_dataset(scan: SimulatedBoneScan) -> FileDataset:

@@ -73,7 +73,7 @@ class Trainer:
 
     def __init__(self, network: nn.Module, settings: LoopSettings, folder: Path, device: str = "cpu") -> None:
         self.device = torch.device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.settings = settings
         self.folder = folder
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimiser]
