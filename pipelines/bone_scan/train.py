@@ -1,7 +1,8 @@
 """The training recipe of the bone-scan networks.
 
 simulated patients (`dataset`, cached on disk) -> tiles (`sampling`) -> segmenter (Dice + cross-entropy) ->
-classifier (weighted binary cross-entropy), which starts from the segmenter's encoder -> weights and model cards.
+classifier (binary cross-entropy), which starts from the segmenter's encoder -> its operating point -> weights and
+model cards.
 
 `paper` keeps the paper's settings (Adam, learning rate 0.01, batch 16; 60 epochs, which the paper does not state);
 `default` uses AdamW at 1e-3 with a cosine schedule, because 0.01 with Adam is unstable here. Metrics in the cards
@@ -31,6 +32,7 @@ from pipelines.bone_scan.networks import (
     TileClassifier,
     start_from_encoder,
 )
+from pipelines.bone_scan.operating_point import TUNING_PATIENTS, set_operating_point
 from pipelines.bone_scan.sampling import TileSampler
 from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
@@ -101,6 +103,7 @@ def train(
     classifier_steps: int | None = None,
     seconds: float = 0.0,
     classifier_seconds: float = 0.0,
+    operating_patients: int = TUNING_PATIENTS,
     cache: Path = DEFAULT_CACHE,
     workers: int = 2,
     threads: int = 0,
@@ -114,6 +117,7 @@ def train(
     steps : segmenter's steps, None for the preset's; classifier_steps likewise.
     out : folder of the weights; checkpoints go to `out`/runs, and a run found there is resumed.
     seconds, classifier_seconds : wall-clock limit per network, 0 for none; the schedule then follows the clock.
+    operating_patients : patients on which the classifier's operating point is set, 0 to leave it as trained.
     cache : folder of simulated patients, filled if needed.
 
     Returns
@@ -147,10 +151,13 @@ def train(
     settings = _limited(chosen.classifier, classifier_steps, classifier_seconds)
     sampler = TileSampler(held, chosen.batch, seed + 1)
     trained = _run(
-        classifier, settings, out / "runs" / "classifier", sampler, classifier_loss, progress, (0.8, 1.0), where
+        classifier, settings, out / "runs" / "classifier", sampler, classifier_loss, progress, (0.8, 0.95), where
     )
     card = _classifier_card(preset, settings, len(held), seed, trained)
-    return segmenter_card, save_model(classifier.state_dict(), card, out)
+    card = save_model(classifier.state_dict(), card, out)
+    if operating_patients:
+        card = set_operating_point(out, operating_patients, _part(progress, 0.95, 1.0))
+    return segmenter_card, card
 
 
 def _run(

@@ -1,0 +1,93 @@
+"""Moves the classifier's operating point so that the paper's fixed threshold of 0.5 suits whole patients.
+
+A patient is positive if ANY of some twenty tiles reaches 0.5, and tiles with metastases are far more frequent in
+training than in patients; trained as it is, the classifier would call too many patients positive. The bias of its
+metastasis output is shifted once, on tuning patients of the training preset, to the cut with the best sum of
+sensitivity and specificity. Nothing else of the network changes, and its ranking of tiles stays what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.bone_scan.analysis import Networks
+from pipelines.bone_scan.networks import TileClassifier
+from pipelines.bone_scan.prepare import prepare_view
+from pipelines.bone_scan.tiles import split, tile_starts
+from pipelines.contract.weights import ModelCard, load_model, save_model
+from pipelines.phantoms.bone_scan import simulate_bone_scan
+from pipelines.training.metrics import Decisions
+
+TUNING_SEED, TUNING_PATIENTS = 800_000, 80
+BIAS_KEY = "backbone.fc.bias"
+
+OperatingProgress = Callable[[float, str], None]
+
+
+def best_cut(truth: Sequence[bool], scores: Sequence[float]) -> float:
+    """Return the score in the middle of the widest gap among the cuts with the best sensitivity + specificity.
+
+    Raises
+    ------
+    ValueError
+        If one of the classes is missing.
+    """
+    values = np.asarray(scores, float)
+    if not any(truth) or all(truth):
+        raise ValueError("an operating point needs patients with and without metastases")
+    order = np.unique(values)
+    cuts = (order[1:] + order[:-1]) / 2 if len(order) > 1 else order
+
+    def youden(cut: float) -> float:
+        decisions = Decisions.of(truth, [v >= cut for v in values])
+        return (decisions.sensitivity.value or 0.0) + (decisions.specificity.value or 0.0)
+
+    gained = np.array([youden(cut) for cut in cuts])
+    gaps = np.diff(order) if len(order) > 1 else np.ones(1)
+    best = np.flatnonzero(gained >= gained.max() - 1e-12)
+    return float(cuts[best[np.argmax(gaps[best])]])
+
+
+def patient_logit(counts: np.ndarray, pixel_mm: float, networks: Networks) -> float:
+    """Return the largest metastasis logit over all tiles and windows of both views (2, rows, columns)."""
+    hottest = -np.inf
+    for view in counts:
+        prepared = prepare_view(view.astype(np.float64), (pixel_mm, pixel_mm))
+        tiles = split(prepared.windows, tile_starts(prepared.windows.shape[1]))
+        found = networks.classify(tiles.reshape(-1, *tiles.shape[2:]))[:, 0].astype(np.float64).max()
+        share = float(np.clip(found, 1e-9, 1 - 1e-9))
+        hottest = max(hottest, float(np.log(share / (1 - share))))
+    return hottest
+
+
+def set_operating_point(
+    folder: Path, patients: int = TUNING_PATIENTS, progress: OperatingProgress | None = None
+) -> ModelCard:
+    """Shift the bias of the classifier in `folder` and write it back; return its new card.
+
+    Raises
+    ------
+    WeightsError
+        If the folder does not hold both networks.
+    """
+    from pipelines.bone_scan.engine import CLASSIFIER, Engine
+    from pipelines.contract import ComputeOptions
+
+    engine = Engine.load(ComputeOptions(weights_dir=folder))
+    truth, logits = [], []
+    for number in range(patients):
+        scan = simulate_bone_scan(TUNING_SEED + number, "train")
+        truth.append(scan.has_metastases)
+        logits.append(patient_logit(scan.counts, scan.scanner.pixel_mm, engine))
+        if progress is not None:
+            progress((number + 1) / patients, f"operating point: {number + 1} of {patients} patients")
+    cut = best_cut(truth, logits)
+    state, card = load_model(CLASSIFIER, [folder])
+    state[BIAS_KEY][0] -= cut
+    TileClassifier().load_state_dict(state)
+    earlier = float(card.recipe.get("operating_point_shift", 0.0))
+    note = {"operating_point_shift": earlier - cut, "operating_point_patients": [TUNING_SEED, patients]}
+    return save_model(state, card.model_copy(update={"recipe": {**card.recipe, **note}}), folder)
