@@ -5,6 +5,7 @@ Most names are DICOM keywords. Some gather what the standard scatters over seque
     Orientation        "axial", "coronal", "sagittal" or "oblique", from ImageOrientationPatient
     Radiopharmaceutical, Radionuclide, AnatomicRegion, View    texts and code values, of all items
     RowColumnRatio     Rows / Columns: about 4 for a whole-body scan
+    AnyDescription     all texts in which people say what a series is: of series, study, protocol and procedure
     InstanceCount, CallingAET, CalledAET, MadeByOsteon         known to the registry, not to the data set
 
 A rule may name any other public attribute of the data set, or one inside sequences as `Sequence.Keyword`; it is then
@@ -110,7 +111,23 @@ KEPT: tuple[Kept, ...] = (
     ),
 )
 
-DERIVED = ("Orientation", "RowColumnRatio", "InstanceCount", "CallingAET", "CalledAET", "MadeByOsteon")
+_DESCRIPTIONS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "StudyDescription",
+    "PerformedProcedureStepDescription",
+    "RequestedProcedureDescription",
+)
+
+DERIVED = (
+    "AnyDescription",
+    "Orientation",
+    "RowColumnRatio",
+    "InstanceCount",
+    "CallingAET",
+    "CalledAET",
+    "MadeByOsteon",
+)
 """Names that no data set holds under that name."""
 
 _KEPT_NAMES = frozenset(kept.name for kept in KEPT) | frozenset(DERIVED)
@@ -179,6 +196,9 @@ def collect_headers(dataset: Dataset, extra: Iterable[str] = ()) -> dict[str, An
 
 def _derive(headers: dict[str, Any]) -> dict[str, Any]:
     derived: dict[str, Any] = {}
+    descriptions = [headers[name] for name in _DESCRIPTIONS if isinstance(headers.get(name), str)]
+    if descriptions:
+        derived["AnyDescription"] = list(dict.fromkeys(descriptions))
     orientation = plane_orientation(headers.get("ImageOrientationPatient"))
     if orientation:
         derived["Orientation"] = orientation

@@ -62,4 +62,4 @@ def clean_text(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
 
 def comparable(text: str) -> str:
     """The form in which texts are compared: NFKC (full-width letters become plain), case-folded, single spaces."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())[:MAX_TEXT_CHARACTERS]

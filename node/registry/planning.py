@@ -59,6 +59,16 @@ class PlannedJob:
     queued: bool
 
 
+@dataclass(frozen=True)
+class WaitingJob:
+    """A job that waits for a companion; `series_id` is its primary series, `rule` the name of its rule."""
+
+    job_id: int
+    study_id: int
+    series_id: int
+    rule: str
+
+
 def job_key(pipeline: str, primary_series_uids: Collection[str]) -> str:
     """The identity of an analysis: sha256 (hex) over pipeline and primary series; companions do not count."""
     return hashlib.sha256("\n".join([pipeline, *sorted(primary_series_uids)]).encode()).hexdigest()
@@ -88,20 +98,33 @@ def plan_job(session: Session, plan: JobPlan, now: datetime) -> PlannedJob | Non
     return _insert(session, plan, latest.revision + 1, latest.id, now)
 
 
-def due_waiting(session: Session, now: datetime, limit: int) -> list[tuple[int, int, int]]:
-    """(job, study, primary series) of waiting jobs whose time is up, longest due first."""
+def companion_in_use(session: Session, key: str, role: str) -> int | None:
+    """The series that the latest revision of a job has in a role; None if it has none, or still waits for it."""
+    return session.scalars(
+        select(JobInput.series_id)
+        .join(Job, Job.id == JobInput.job_id)
+        .where(
+            JobInput.role == role,
+            Job.state != JobState.WAITING.value,
+            Job.id == select(Job.id).where(Job.key == key).order_by(Job.revision.desc()).limit(1).scalar_subquery(),
+        )
+    ).one_or_none()
+
+
+def due_waiting(session: Session, now: datetime, limit: int) -> list[WaitingJob]:
+    """Waiting jobs whose time is up, longest due first."""
     rows = session.execute(
-        select(Job.id, Job.study_id, JobInput.series_id)
+        select(Job.id, Job.study_id, JobInput.series_id, Job.rule)
         .join(JobInput, JobInput.job_id == Job.id)
         .where(Job.state == JobState.WAITING.value, Job.wait_until <= now, JobInput.role == PRIMARY_ROLE)
         .order_by(Job.wait_until)
         .limit(limit)
     )
-    return [(row[0], row[1], row[2]) for row in rows]
+    return [WaitingJob(*row) for row in rows]
 
 
 def stop_waiting(session: Session, job_id: int, reason: str, now: datetime) -> PlannedJob | None:
-    """Queue a waiting job as it is; None if it no longer waits."""
+    """Queue a waiting job as it is; None if it no longer waits. The trace keeps the reason beyond the job's start."""
     check_move(JOB_MOVES, JobState.WAITING, JobState.QUEUED)
     moved = session.execute(
         update(Job)
@@ -112,8 +135,15 @@ def stop_waiting(session: Session, job_id: int, reason: str, now: datetime) -> P
     if cast(CursorResult[Any], moved).rowcount != 1:
         return None
     job = session.scalars(select(Job).where(Job.id == job_id).execution_options(populate_existing=True)).one()
-    add_event(session, now, "job.queued", reason, study_id=job.study_id, job_id=job.id)
+    if reason:
+        job.trace = {**job.trace, "companion": reason}
+    add_event(session, now, "job.queued", reason or "Its companion came.", study_id=job.study_id, job_id=job.id)
     return PlannedJob(job.id, job.revision, job.priority, queued=True)
+
+
+def call_off(session: Session, job_id: int, reason: str, now: datetime) -> None:
+    """Cancel an open job, or ask its worker to stop; a job that has ended stays as it is."""
+    _call_off(session, session.scalars(select(Job).where(Job.id == job_id)).one(), reason, now)
 
 
 def call_off_others(session: Session, series_id: int, keys: Collection[str], reason: str, now: datetime) -> list[int]:
@@ -188,7 +218,6 @@ def _replan_waiting(session: Session, job: Job, plan: JobPlan, now: datetime) ->
 
 
 def _call_off(session: Session, job: Job, reason: str, now: datetime) -> None:
-    """Cancel an open job, or ask its worker to stop; a job that has ended stays as it is."""
     waiting = (JobState.WAITING.value, JobState.QUEUED.value)
     for old in waiting:
         check_move(JOB_MOVES, JobState(old), JobState.CANCELLED)

@@ -1,307 +1,221 @@
-"""What the pages, the JSON and the metrics ask of the registry; reading only.
+"""What pages, metrics and the command line read; nothing here writes.
 
-Counts by state scan an index on the state column alone; lists take the newest rows through an index and no more, so
-that a page costs the same with a million instances as with ten.
+Everything comes as `node.registry.views`: plain values, without patient data. Each query reads an index and a bounded
+number of rows; counts by state read an index only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from node.registry.models import Delivery, Event, Instance, Job, Result, Series, Study, Worker
 from node.registry.states import JobState
+from node.registry.views import (
+    DeliveryRow,
+    EventRow,
+    JobRow,
+    JobView,
+    Overview,
+    SeriesRow,
+    StudyRow,
+    StudyView,
+    WorkerRow,
+)
 
-RECENT_JOBS = 25
-RECENT_SERIES = 15
-RECENT_EVENTS = 15
+__all__ = [
+    "JobRow",
+    "JobView",
+    "Overview",
+    "SeriesRow",
+    "StudyRow",
+    "StudyView",
+    "counts_by_state",
+    "newest_job_ids",
+    "newest_series",
+    "newest_studies",
+    "overview",
+    "picture_key",
+    "state_counts",
+    "studies_page",
+    "study_view",
+]
 
+RECENT = 20
+"""Rows in each list of the overview."""
 
-@dataclass(frozen=True)
-class JobRow:
-    """A job as a list shows it; `delivered` and `results` count DICOM results times destinations."""
+MAX_STUDY_EVENTS = 500
+"""Events shown with one study, the newest."""
 
-    id: int
-    study_uid: str
-    pipeline: str
-    rule: str
-    revision: int
-    state: str
-    reason: str
-    progress: float
-    progress_text: str
-    attempts: int
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
-    deliveries: dict[str, int]
+PICTURE_KIND = "png"
 
-
-@dataclass(frozen=True)
-class SeriesRow:
-    """A series as a list shows it; `rules` are those that fired, `why` says what became of it."""
-
-    study_uid: str
-    series_uid: str
-    modality: str
-    description: str
-    state: str
-    instance_count: int
-    byte_count: int
-    source_aet: str
-    first_received_at: datetime
-    last_received_at: datetime
-    completed_by: str
-    routing: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class WorkerRow:
-    """A worker process as it last said of itself."""
-
-    name: str
-    kind: str
-    device: str
-    started_at: datetime
-    heartbeat_at: datetime
-    rss_bytes: int
-    job_id: int | None
-
-
-@dataclass(frozen=True)
-class EventRow:
-    """One event."""
-
-    at: datetime
-    kind: str
-    level: str
-    message: str
-    job_id: int | None
-
-
-@dataclass(frozen=True)
-class Overview:
-    """The node at a glance: counts by state, the oldest queued job's age, the newest of everything."""
-
-    series: dict[str, int]
-    jobs: dict[str, int]
-    deliveries: dict[str, int]
-    instances: int
-    oldest_queued_s: float
-    workers: tuple[WorkerRow, ...]
-    recent_jobs: tuple[JobRow, ...]
-    recent_series: tuple[SeriesRow, ...]
-    recent_events: tuple[EventRow, ...]
-
-
-@dataclass(frozen=True)
-class DeliveryRow:
-    """One result on its way to one destination."""
-
-    destination: str
-    kind: str
-    sop_uid: str
-    state: str
-    attempts: int
-    next_attempt_at: datetime
-    last_error: str
-    sent_at: datetime | None
-
-
-@dataclass(frozen=True)
-class JobView:
-    """A job with everything a person asks about it."""
-
-    id: int
-    pipeline: str
-    rule: str
-    revision: int
-    state: str
-    reason: str
-    progress: float
-    progress_text: str
-    attempts: int
-    created_at: datetime
-    queued_at: datetime | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    error: str
-    summary: dict[str, Any] | None
-    results: tuple[dict[str, str], ...]
-    deliveries: tuple[DeliveryRow, ...]
-
-
-@dataclass(frozen=True)
-class StudyView:
-    """A study: its series, its jobs (newest first), its events."""
-
-    study_uid: str
-    series: tuple[SeriesRow, ...]
-    jobs: tuple[JobView, ...]
-    events: tuple[EventRow, ...]
+V = TypeVar("V")
 
 
 def overview(session: Session, now: datetime) -> Overview:
-    """The node at a glance."""
+    """The node at a glance, at `now`."""
+    jobs = counts_by_state(session, Job.state)
     oldest = session.scalar(select(func.min(Job.queued_at)).where(Job.state == JobState.QUEUED.value))
-    series = session.scalars(
-        select(Series)
-        .options(selectinload(Series.study))
-        .order_by(Series.first_received_at.desc())
-        .limit(RECENT_SERIES)
-    )
+    job_ids = list(session.scalars(newest_job_ids(RECENT)))
     return Overview(
-        series=_counts(session, Series),
-        jobs=_counts(session, Job),
-        deliveries=_counts(session, Delivery),
-        # The highest number given, not a count of rows: counting a million rows takes a second on SQLite.
+        series=counts_by_state(session, Series.state),
+        jobs=jobs,
+        deliveries=counts_by_state(session, Delivery.state),
         instances=session.scalar(select(func.max(Instance.id))) or 0,
-        oldest_queued_s=max((now - oldest).total_seconds(), 0.0) if oldest else 0.0,
-        workers=tuple(_worker(worker) for worker in session.scalars(select(Worker).order_by(Worker.kind, Worker.name))),
-        recent_jobs=_recent_jobs(session),
-        recent_series=tuple(_series(one) for one in series),
-        recent_events=_events(session, RECENT_EVENTS),
+        queue_depth=jobs.get(JobState.QUEUED, 0),
+        oldest_queued_s=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
+        recent_jobs=_job_rows(session, job_ids),
+        recent_series=tuple(
+            _view(SeriesRow, row, study_uid=study_uid) for row, study_uid in session.execute(newest_series(RECENT))
+        ),
+        workers=tuple(_view(WorkerRow, row) for row in session.scalars(select(Worker).order_by(Worker.name))),
+        recent_events=_event_rows(session, select(Event).order_by(Event.id.desc()).limit(RECENT)),
     )
 
 
 def study_view(session: Session, study_uid: str) -> StudyView | None:
-    """One study, or None if the node has never seen it."""
-    study = session.scalar(select(Study).where(Study.study_uid == study_uid).options(selectinload(Study.series)))
+    """Everything about one study; None if there is none of that UID."""
+    study = session.scalars(select(Study).where(Study.study_uid == study_uid)).one_or_none()
     if study is None:
         return None
-    jobs = session.scalars(
-        select(Job)
-        .where(Job.study_id == study.id)
-        .order_by(Job.id.desc())
-        .options(selectinload(Job.results).selectinload(Result.deliveries))
-    )
-    events = session.scalars(select(Event).where(Event.study_id == study.id).order_by(Event.id))
+    series = session.scalars(select(Series).where(Series.study_id == study.id).order_by(Series.id)).all()
+    jobs = session.scalars(select(Job).where(Job.study_id == study.id).order_by(Job.id.desc())).all()
+    deliveries = _deliveries(session, [job.id for job in jobs])
+    events = select(Event).where(Event.study_id == study.id).order_by(Event.id.desc()).limit(MAX_STUDY_EVENTS)
     return StudyView(
-        study_uid=study_uid,
-        series=tuple(_series(one) for one in sorted(study.series, key=lambda one: one.id)),
-        jobs=tuple(_job_view(job) for job in jobs),
-        events=tuple(_event(event) for event in events),
+        study_uid=study.study_uid,
+        created_at=study.created_at,
+        series=tuple(_view(SeriesRow, row, study_uid=study_uid) for row in series),
+        routing={row.series_uid: row.routing for row in series},
+        jobs=tuple(_job_view(job, deliveries[job.id]) for job in jobs),
+        events=tuple(reversed(_event_rows(session, events))),
+    )
+
+
+def studies_page(session: Session, limit: int = 50, before: tuple[datetime, int] | None = None) -> tuple[StudyRow, ...]:
+    """Studies, newest first; `before` is (created_at, id) of the last row of the page above."""
+    studies = session.execute(newest_studies(limit, before)).all()
+    ids = [row.id for row in studies]
+    found: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for study_id, modality, count in session.execute(
+        select(Series.study_id, Series.modality, Series.instance_count).where(Series.study_id.in_(ids))
+    ):
+        found[study_id].append((modality, count))
+    jobs: dict[int, dict[str, int]] = defaultdict(dict)
+    for study_id, state, count in session.execute(
+        select(Job.study_id, Job.state, func.count()).where(Job.study_id.in_(ids)).group_by(Job.study_id, Job.state)
+    ):
+        jobs[study_id][state] = count
+    return tuple(
+        StudyRow(
+            id=row.id,
+            study_uid=row.study_uid,
+            created_at=row.created_at,
+            modalities=tuple(sorted({modality for modality, _ in found[row.id] if modality})),
+            series_count=len(found[row.id]),
+            instance_count=sum(count for _, count in found[row.id]),
+            jobs=jobs[row.id],
+        )
+        for row in studies
     )
 
 
 def picture_key(session: Session, job_id: int) -> str | None:
-    """Storage key of a job's first overlay picture, or None."""
-    return session.scalar(
-        select(Result.storage_key).where(Result.job_id == job_id, Result.kind == "png").order_by(Result.id).limit(1)
+    """Storage key of a job's first picture; None if it has none, or retention deleted it."""
+    return session.scalars(
+        select(Result.storage_key)
+        .where(Result.job_id == job_id, Result.kind == PICTURE_KIND, Result.files_deleted_at.is_(None))
+        .order_by(Result.id)
+        .limit(1)
+    ).one_or_none()
+
+
+def counts_by_state(session: Session, state: InstrumentedAttribute[str]) -> dict[str, int]:
+    """State -> number of rows, states without any left out."""
+    counts: dict[str, int] = {}
+    for name, count in session.execute(state_counts(state)):
+        counts[name] = count
+    return counts
+
+
+def state_counts(state: InstrumentedAttribute[str]) -> Select[str, int]:
+    """The statement behind `counts_by_state`."""
+    return select(state, func.count()).group_by(state)
+
+
+def newest_studies(limit: int, before: tuple[datetime, int] | None = None) -> Select[int, str, datetime]:
+    """The statement behind `studies_page`: (id, study_uid, created_at)."""
+    statement = select(Study.id, Study.study_uid, Study.created_at)
+    if before is not None:
+        at, study_id = before
+        statement = statement.where(Study.created_at <= at).where(or_(Study.created_at < at, Study.id < study_id))
+    return statement.order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)
+
+
+def newest_job_ids(limit: int) -> Select[int]:
+    """Ids of the jobs made last."""
+    return select(Job.id).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+
+
+def newest_series(limit: int) -> Select[Series, str]:
+    """The series whose first instance came last, with their study's UID."""
+    newest = select(Series.id).order_by(Series.first_received_at.desc(), Series.id.desc()).limit(limit).subquery()
+    return (
+        select(Series, Study.study_uid)
+        .join(Study, Study.id == Series.study_id)
+        .where(Series.id.in_(select(newest.c.id)))
+        .order_by(Series.first_received_at.desc(), Series.id.desc())
     )
 
 
-def _counts(session: Session, table: type[Series] | type[Job] | type[Delivery]) -> dict[str, int]:
-    rows = session.execute(select(table.state, func.count()).group_by(table.state))
-    return {str(state): int(count) for state, count in rows}
-
-
-def _recent_jobs(session: Session) -> tuple[JobRow, ...]:
-    jobs = session.scalars(
-        select(Job).options(selectinload(Job.study)).order_by(Job.created_at.desc(), Job.id.desc()).limit(RECENT_JOBS)
-    ).all()
-    states: dict[int, dict[str, int]] = {job.id: {} for job in jobs}
-    counted = session.execute(
+def _job_rows(session: Session, job_ids: Sequence[int]) -> tuple[JobRow, ...]:
+    deliveries: dict[int, dict[str, int]] = defaultdict(dict)
+    for job_id, state, count in session.execute(
         select(Result.job_id, Delivery.state, func.count())
         .join(Delivery, Delivery.result_id == Result.id)
-        .where(Result.job_id.in_(states))
+        .where(Result.job_id.in_(job_ids))
         .group_by(Result.job_id, Delivery.state)
+    ):
+        deliveries[job_id][state] = count
+    rows = session.execute(
+        select(Job, Study.study_uid)
+        .join(Study, Study.id == Job.study_id)
+        .where(Job.id.in_(job_ids))
+        .order_by(Job.created_at.desc(), Job.id.desc())
     )
-    for job_id, state, count in counted:
-        states[job_id][state] = count
-    return tuple(
-        JobRow(
-            id=job.id,
-            study_uid=job.study.study_uid,
-            pipeline=job.pipeline,
-            rule=job.rule,
-            revision=job.revision,
-            state=job.state,
-            reason=job.reason,
-            progress=job.progress,
-            progress_text=job.progress_text,
-            attempts=job.attempts,
-            created_at=job.created_at,
-            started_at=job.started_at,
-            finished_at=job.finished_at,
-            deliveries=states[job.id],
-        )
-        for job in jobs
-    )
+    return tuple(_view(JobRow, job, study_uid=study_uid, deliveries=deliveries[job.id]) for job, study_uid in rows)
 
 
-def _events(session: Session, count: int) -> tuple[EventRow, ...]:
-    return tuple(_event(event) for event in session.scalars(select(Event).order_by(Event.id.desc()).limit(count)))
+def _deliveries(session: Session, job_ids: Collection[int]) -> dict[int, list[DeliveryRow]]:
+    found: dict[int, list[DeliveryRow]] = defaultdict(list)
+    for delivery, result in session.execute(
+        select(Delivery, Result)
+        .join(Result, Result.id == Delivery.result_id)
+        .where(Result.job_id.in_(job_ids))
+        .order_by(Delivery.destination, Result.id)
+    ):
+        found[result.job_id].append(_view(DeliveryRow, delivery, kind=result.kind, sop_uid=result.sop_uid))
+    return found
 
 
-def _event(event: Event) -> EventRow:
-    return EventRow(event.at, event.kind, event.level, event.message, event.job_id)
+def _job_view(job: Job, deliveries: list[DeliveryRow]) -> JobView:
+    series: dict[str, list[str]] = defaultdict(list)
+    for item in job.inputs:
+        series[item.role].append(item.series.series_uid)
+    return _view(JobView, job, series=dict(series), deliveries=tuple(deliveries))
 
 
-def _worker(worker: Worker) -> WorkerRow:
-    return WorkerRow(
-        name=worker.name,
-        kind=worker.kind,
-        device=worker.device,
-        started_at=worker.started_at,
-        heartbeat_at=worker.heartbeat_at,
-        rss_bytes=worker.rss_bytes,
-        job_id=worker.job_id,
-    )
+def _event_rows(session: Session, statement: Select[Event]) -> tuple[EventRow, ...]:
+    return tuple(_view(EventRow, row) for row in session.scalars(statement))
 
 
-def _series(series: Series) -> SeriesRow:
-    return SeriesRow(
-        study_uid=series.study.study_uid,
-        series_uid=series.series_uid,
-        modality=series.modality,
-        description=series.description,
-        state=series.state,
-        instance_count=series.instance_count,
-        byte_count=series.byte_count,
-        source_aet=series.source_aet,
-        first_received_at=series.first_received_at,
-        last_received_at=series.last_received_at,
-        completed_by=series.completed_by,
-        routing=series.routing,
-    )
-
-
-def _job_view(job: Job) -> JobView:
-    deliverable = [result for result in job.results if result.sop_class_uid]
-    return JobView(
-        id=job.id,
-        pipeline=job.pipeline,
-        rule=job.rule,
-        revision=job.revision,
-        state=job.state,
-        reason=job.reason,
-        progress=job.progress,
-        progress_text=job.progress_text,
-        attempts=job.attempts,
-        created_at=job.created_at,
-        queued_at=job.queued_at,
-        started_at=job.started_at,
-        finished_at=job.finished_at,
-        error=job.error,
-        summary=job.summary,
-        results=tuple({"kind": r.kind, "sop_instance_uid": r.sop_uid} for r in deliverable),
-        deliveries=tuple(
-            DeliveryRow(
-                destination=delivery.destination,
-                kind=result.kind,
-                sop_uid=result.sop_uid,
-                state=delivery.state,
-                attempts=delivery.attempts,
-                next_attempt_at=delivery.next_attempt_at,
-                last_error=delivery.last_error,
-                sent_at=delivery.sent_at,
-            )
-            for result in deliverable
-            for delivery in sorted(result.deliveries, key=lambda one: one.id)
-        ),
-    )
+def _view(view: type[V], row: Any, /, **more: Any) -> V:
+    """A view filled from the attributes of the same name, and `more`."""
+    names = {field.name for field in fields(view)} - set(more)  # type: ignore[arg-type]
+    return view(**{name: getattr(row, name) for name in names}, **more)

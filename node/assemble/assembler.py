@@ -1,0 +1,267 @@
+"""The assembler: open series become complete, complete series are routed, and routing makes jobs.
+
+    open series --judge--> complete --route--> plan per rule that fires --plan_job--> queued --enqueue--> broker
+                                                    |  companion missing
+                                                    +--> waiting --it came, or the wait is over--> queued
+
+Completion, routing and jobs of one series are one transaction, so a crash leaves either all of it or none. The broker
+is told afterwards; if that is lost, the sweep of `node.jobs` finds the queued job. The loop that calls `step` is
+`node.jobs`'s, and several processes may step at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from node.assemble.companion import CompanionSearch, find_companion
+from node.assemble.completion import judge
+from node.assemble.conditions import check
+from node.assemble.routing import RuleTrace, route
+from node.assemble.rules import Companion, Rule, Rules, load_rules
+from node.registry.database import Registry
+from node.registry.events import add_event
+from node.registry.job_files import PRIMARY_ROLE
+from node.registry.planning import (
+    JobPlan,
+    PlannedInput,
+    PlannedJob,
+    WaitingJob,
+    call_off,
+    call_off_others,
+    companion_in_use,
+    due_waiting,
+    job_key,
+    plan_job,
+    stop_waiting,
+)
+from node.registry.series import (
+    SeriesFacts,
+    SeriesSnapshot,
+    complete_series,
+    force_complete,
+    lock_study,
+    open_series,
+    series_facts,
+    series_of_study,
+    write_routing,
+)
+from node.registry.states import SeriesState
+from node.settings import Configuration
+from node.storage import Storage
+from pipelines.contract.pipeline import iter_pipeline_names
+
+log = structlog.get_logger(__name__)
+
+MAX_PER_STEP = 1000
+"""Series or jobs looked at in one step, those silent or due for longest first; the next step takes the rest."""
+
+Enqueue = Callable[[int, int], None]
+"""Called with (job id, priority) after the job is committed; may fail, because the sweep enqueues what was not."""
+
+
+@dataclass(frozen=True)
+class AssemblyReport:
+    """What one step did."""
+
+    completed: int = 0
+    queued: int = 0
+    waiting: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.completed or self.queued or self.waiting)
+
+
+class Assembler:
+    """Completes series, routes them and plans their jobs.
+
+    Parameters
+    ----------
+    enqueue
+        Wakes a worker up for a queued job.
+    rules, installed
+        For tests; None loads the configuration's rules and asks for the installed pipelines.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        registry: Registry,
+        storage: Storage,
+        enqueue: Enqueue,
+        *,
+        rules: Rules | None = None,
+        installed: Collection[str] | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._registry = registry
+        self._storage = storage
+        self._enqueue = enqueue
+        self._rules = rules or load_rules(configuration)
+        self._by_name = {rule.name: rule for rule in self._rules.rules}
+        self._installed = frozenset(iter_pipeline_names() if installed is None else installed)
+
+    def step(self, now: datetime) -> AssemblyReport:
+        """Complete and route what is due; queue waiting jobs whose companion did not come.
+
+        Raises
+        ------
+        sqlalchemy.exc.OperationalError, InterfaceError
+            If the database cannot be reached.
+        """
+        with self._registry.reading() as session:
+            candidates = open_series(session, MAX_PER_STEP)
+        completed = 0
+        planned: list[PlannedJob] = []
+        for snapshot in candidates:
+            completion = judge(snapshot, self._configuration.settings.completion, now)
+            if completion.complete:
+                jobs = self._complete(snapshot, completion.by, now)
+                completed += jobs is not None
+                planned += jobs or []
+        planned += self._stop_waiting(now)
+        self._wake(planned)
+        queued = sum(job.queued for job in planned)
+        return AssemblyReport(completed, queued, len(planned) - queued)
+
+    def force_complete(self, series_uid: str, now: datetime) -> None:
+        """Take a series as complete at the next step; PermanentError if there is none of that UID."""
+        with self._registry.transaction() as session:
+            force_complete(session, series_uid, now)
+
+    def reroute(self, series_uid: str, now: datetime) -> AssemblyReport:
+        """Route a complete series again, as after a change of rules; jobs for the same input are not made twice.
+
+        Raises
+        ------
+        PermanentError
+            If there is no such series.
+        """
+        with self._registry.transaction() as session:
+            series = series_facts(session, series_uid)
+            lock_study(session, series.study_id)
+            planned = self._route(session, series, now) if series.state is SeriesState.COMPLETE else []
+        self._wake(planned)
+        queued = sum(job.queued for job in planned)
+        return AssemblyReport(0, queued, len(planned) - queued)
+
+    def _complete(self, snapshot: SeriesSnapshot, by: str, now: datetime) -> list[PlannedJob] | None:
+        with self._registry.transaction() as session:
+            series = complete_series(session, snapshot, by, now)
+            if series is None:
+                return None  # something came meanwhile; the next step judges again
+            planned = self._route(session, series, now)
+            for primary in self._primaries_beside(session, series):
+                planned += self._route(session, primary, now)
+        log.info("series.complete", series_uid=series.series_uid, by=by, instances=series.instance_count)
+        return planned
+
+    def _primaries_beside(self, session: Session, series: SeriesFacts) -> list[SeriesFacts]:
+        """Complete series of the study for which `series` may be a companion."""
+        wanted = [rule.companion for rule in self._rules.rules if rule.enabled and rule.companion]
+        if not any(check(companion.match, series.headers).matched for companion in wanted):
+            return []
+        study = series_of_study(session, series.study_id)
+        return [other for other in study if other.id != series.id and other.state is SeriesState.COMPLETE]
+
+    def _route(self, session: Session, series: SeriesFacts, now: datetime) -> list[PlannedJob]:
+        """Route one complete series and plan what its rules ask for; the study is locked."""
+        trace = route(series.headers, self._rules, self._installed)
+        write_routing(session, series.id, trace.as_record())
+        planned = []
+        keys = []
+        for fired in trace.fired:
+            plan = self._plan(session, series, self._by_name[fired.rule], fired, now)
+            keys.append(plan.key)
+            job = plan_job(session, plan, now)
+            if job is not None:
+                planned.append(job)
+        call_off_others(session, series.id, keys, "The series changed, and no rule asks for this any more.", now)
+        if not trace.fired:
+            add_event(session, now, "series.not_routed", trace.summary, study_id=series.study_id, series_id=series.id)
+        return planned
+
+    def _plan(self, session: Session, series: SeriesFacts, rule: Rule, fired: RuleTrace, now: datetime) -> JobPlan:
+        key = job_key(rule.pipeline, [series.series_uid])
+        inputs = [PlannedInput(series.id, PRIMARY_ROLE, series.content_revision)]
+        trace = fired.as_json()
+        wait_until, reason = None, ""
+        if rule.companion is not None:
+            search = self._find_companion(session, series, rule.companion, key)
+            if search.series is not None:
+                inputs.append(PlannedInput(search.series.id, rule.companion.role, search.series.content_revision))
+                trace["companion"] = f"{rule.companion.role}: series {search.series.series_uid}"
+            else:
+                wait_until = now + timedelta(seconds=self._wait_s(rule.companion))
+                reason = _waiting_reason(rule.companion, search, wait_until)
+        return JobPlan(
+            key=key,
+            study_id=series.study_id,
+            pipeline=rule.pipeline,
+            rule=rule.name,
+            trace=trace,
+            destinations=rule.destination_names,
+            priority=rule.priority,
+            inputs=tuple(inputs),
+            wait_until=wait_until,
+            reason=reason,
+        )
+
+    def _find_companion(
+        self, session: Session, series: SeriesFacts, wanted: Companion, key: str | None
+    ) -> CompanionSearch:
+        used = None if key is None else companion_in_use(session, key, wanted.role)
+        return find_companion(wanted, series, series_of_study(session, series.study_id), used)
+
+    def _wait_s(self, companion: Companion) -> float:
+        default = self._configuration.settings.completion.companion_wait_s
+        return default if companion.wait_s is None else companion.wait_s
+
+    def _stop_waiting(self, now: datetime) -> list[PlannedJob]:
+        """Queue, or call off, waiting jobs whose time is up, but for those whose companion is just arriving."""
+        with self._registry.reading() as session:
+            due = due_waiting(session, now, MAX_PER_STEP)
+        planned = []
+        for waiting in due:
+            with self._registry.transaction() as session:
+                job = self._end_wait(session, waiting, now)
+                if job is not None:
+                    planned.append(job)
+        return planned
+
+    def _end_wait(self, session: Session, waiting: WaitingJob, now: datetime) -> PlannedJob | None:
+        lock_study(session, waiting.study_id)
+        study = series_of_study(session, waiting.study_id)
+        primary = next((series for series in study if series.id == waiting.series_id), None)
+        rule = self._by_name.get(waiting.rule)
+        wanted = rule.companion if rule else None
+        if primary is None or wanted is None:
+            return stop_waiting(session, waiting.job_id, "Its rule no longer asks for a companion.", now)
+        if find_companion(wanted, primary, study).arriving:
+            return None
+        missing = f"No {wanted.role.upper()} series of the study came within {self._wait_s(wanted):g} s"
+        if wanted.required:
+            call_off(session, waiting.job_id, f"{missing}, and rule '{waiting.rule}' requires one.", now)
+            return None
+        return stop_waiting(session, waiting.job_id, f"{missing}; the analysis runs without it.", now)
+
+    def _wake(self, planned: list[PlannedJob]) -> None:
+        for job in planned:
+            if not job.queued:
+                continue
+            try:
+                self._enqueue(job.id, job.priority)
+            except Exception as error:  # whatever the broker's client raises: the sweep enqueues what was not
+                log.warning("assemble.not_enqueued", job_id=job.id, error=str(error))
+
+
+def _waiting_reason(companion: Companion, search: CompanionSearch, wait_until: datetime) -> str:
+    role = companion.role.upper()
+    if search.arriving:
+        return f"Waiting until the study's {role} series is complete."
+    return f"Waiting for a {role} series of the study until {wait_until:%Y-%m-%d %H:%M:%S} UTC."
