@@ -59,7 +59,7 @@ def check_rules(configuration: Configuration) -> Check:
     from pipelines.contract import iter_pipeline_names
 
     try:
-        rules = load_rules(configuration.config_dir / "routing.yaml")
+        rules = load_rules(configuration).rules
     except OsteonError as error:
         return Check("rules", "failed", str(error))
     installed = set(iter_pipeline_names())

@@ -36,43 +36,89 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
     from pipelines.phantoms import generate
 
     with progress_bar("simulating") as report:
-        folders = generate(count, seed, out_dir, report)
-    for folder in folders:
-        click.echo(str(folder))
+        scans = generate(count, seed, out_dir, report)
+    for scan in scans:
+        click.echo(str(scan))
 
 
 @click.command()
 @click.argument("pipeline")
 @click.option("--preset", type=click.Choice(["default", "paper"]), default="default", show_default=True)
-@click.option("--patients", type=click.IntRange(min=4), help="Simulated patients to train on.")
-@click.option("--steps", type=click.IntRange(min=1), help="Optimiser steps per network.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0))
+@click.option("--patients", default=400, show_default=True, type=click.IntRange(min=4), help="Simulated patients.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps of the segmenter (the preset's by default).")
+@click.option("--classifier-steps", type=click.IntRange(min=1), help="Steps of the classifier.")
+@click.option("--hours", default=0.0, type=click.FloatRange(0), help="Wall-clock limit per network; 0 for none.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for weights and cards.")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path(".cache"), show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def train(
-    pipeline: str, preset: str, patients: int | None, steps: int | None, seed: int, out_dir: Path, cache: Path
+    pipeline: str,
+    preset: str,
+    patients: int,
+    steps: int | None,
+    classifier_steps: int | None,
+    hours: float,
+    seed: int,
+    out_dir: Path,
+    cache: Path,
+    device: str,
 ) -> None:
     """Train the networks of PIPELINE on simulated patients by the paper's recipe; resumes from its checkpoints."""
     _here(pipeline, TRAINABLE, PLANNED_PIPELINES, "pipeline")
     from pipelines.bone_scan.train import train as run
 
-    run(preset=preset, patients=patients, steps=steps, seed=seed, out=out_dir, cache=cache)
+    with progress_bar("training") as report:
+        cards = run(
+            preset=preset,
+            patients=patients,
+            steps=steps,
+            classifier_steps=classifier_steps,
+            seconds=hours * 3600,
+            classifier_seconds=hours * 3600,
+            seed=seed,
+            out=out_dir,
+            cache=cache,
+            device=device,
+            progress=report,
+        )
+    for card in cards:
+        click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
+    click.echo("measure them with `osteon evaluate`, install them with `osteon models install`")
 
 
 @click.command()
 @click.argument("pipeline")
 @click.option("--count", default=50, show_default=True, type=click.IntRange(min=2), help="Held-out patients.")
-@click.option("--seed", default=None, type=click.IntRange(min=0), help="First held-out seed (a fixed one by default).")
-@click.option("--preset", default=None, help="Simulation preset (held-out by default; domain-shift).")
+@click.option("--seed", type=click.IntRange(min=0), help="First held-out seed; by default one that training never saw.")
+@click.option(
+    "--preset",
+    type=click.Choice(["held_out", "domain_shift"]),
+    default="held_out",
+    show_default=True,
+    help="Physics of the simulation: other settings than in training, or settings far outside them.",
+)
+@click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Folder with other weights.")
 @click.option("--real", type=click.Path(exists=True, path_type=Path), help="A folder of labelled real data.")
-@click.option("--json", "as_json", is_flag=True)
-def evaluate(pipeline: str, count: int, seed: int | None, preset: str | None, real: Path | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="All figures, and every patient's, as JSON.")
+def evaluate(
+    pipeline: str,
+    count: int,
+    seed: int | None,
+    preset: str,
+    weights: Path | None,
+    real: Path | None,
+    as_json: bool,
+) -> None:
     """Print the paper's table for our weights on held-out simulated patients, the paper's figures beside it."""
     _here(pipeline, TRAINABLE, PLANNED_PIPELINES, "pipeline")
     if real is not None:
         raise ConfigurationError(["--real: bone-scan has no format of labelled real data yet; leave the option out"])
+    from pipelines.bone_scan.evaluate import EVALUATION_SEED
     from pipelines.bone_scan.evaluate import evaluate as run
+    from pipelines.contract import ComputeOptions
 
+    first = EVALUATION_SEED if seed is None else seed
     with progress_bar("evaluating") as report:
-        outcome = run(count=count, seed=seed, preset=preset, progress=report)
-    click.echo(json.dumps(outcome.as_json(), indent=2) if as_json else outcome.as_text())
+        outcome = run(count, first, preset, report, ComputeOptions(weights_dir=weights))
+    click.echo(json.dumps(outcome.to_json(), indent=2) if as_json else outcome.table())
