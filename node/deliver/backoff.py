@@ -11,6 +11,10 @@ JITTER = 0.2
 """Each pause is lengthened by up to this part of itself, so that a hundred results do not return in one moment."""
 
 
+ASK_FOR_S = 86400.0
+"""How long a destination is asked about a result it acknowledged; then a person has to look."""
+
+
 def pause_s(settings: DeliverySettings, attempts: int) -> float:
     """Seconds between attempt number `attempts` (1, 2, ...) and the next: first_retry_s * 2^n, capped."""
     doublings = min(attempts - 1, 60)  # beyond, the cap holds for certain and the power overflows nothing
@@ -35,3 +39,14 @@ def next_attempt_at(
         return None
     drawn = random.random() if jitter is None else jitter
     return now + timedelta(seconds=pause_s(settings, attempts) * (1.0 + JITTER * drawn))
+
+
+def next_question_at(now: datetime, sent_at: datetime, settings: DeliverySettings) -> datetime | None:
+    """When to ask again whether a destination has what it acknowledged; None after a day.
+
+    The pause is as long as the result has been waiting, so that it doubles from question to question.
+    """
+    age_s = (now - sent_at).total_seconds()
+    if age_s >= ASK_FOR_S:
+        return None
+    return now + timedelta(seconds=min(max(age_s, settings.first_retry_s), settings.max_backoff_s))

@@ -24,7 +24,7 @@ from enum import StrEnum
 import structlog
 from sqlalchemy.orm import Session
 
-from node.errors import PermanentError
+from node.errors import PermanentError, RetriableError
 from node.jobs.app import Enqueuer
 from node.jobs.device import compute_options
 from node.jobs.heartbeat import Cancelled, Heartbeat, Held, utc_now
@@ -205,7 +205,10 @@ class JobRunner:
                 )
             )
         except FileNotFoundError as error:
-            raise PermanentError(f"{error}, although the registry knows it; send the series again") from error
+            # Not for good: the store may be away, or the intake still moving the file there.
+            raise RetriableError(
+                f"{error}, although the registry knows it; if it stays so, send the series again"
+            ) from error
 
     def _pipeline(self, name: str) -> Pipeline:
         if name not in self._pipelines:
@@ -233,7 +236,8 @@ class JobRunner:
             if isinstance(error, PermanentError | WeightsError):
                 jobs.fail_job(session, claim, now, str(error), quoted, text)
                 return Ended(Outcome.FAILED)
-            why = str(error) if isinstance(error, DeviceError) else f"{type(error).__name__} in the pipeline's work"
+            ours = isinstance(error, DeviceError | RetriableError)  # only our own sentences hold no patient data
+            why = str(error) if ours else f"{type(error).__name__} in the pipeline's work"
             if claim.attempt >= self._settings.max_attempts:
                 jobs.fail_job(session, claim, now, f"{why}; {claim.attempt} attempts were made.", quoted, text)
                 return Ended(Outcome.FAILED, broken)

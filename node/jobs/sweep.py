@@ -50,6 +50,11 @@ class Swept:
     deliveries_failed: int = 0
     woken: int = 0
 
+    @property
+    def worked(self) -> bool:
+        """Whether anything was found."""
+        return any((self.jobs_back, self.jobs_failed, self.deliveries_back, self.deliveries_failed, self.woken))
+
 
 class Sweeper:
     """Sweeps when told to; remembers what it has told whom.

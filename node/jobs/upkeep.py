@@ -13,7 +13,6 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
 from datetime import datetime
 
 import structlog
@@ -74,7 +73,9 @@ def run_upkeep(configuration: Configuration) -> None:
 
 
 def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chore], list[Chore]]:
-    from node.assemble import Assembler, Ingest, Retention
+    from node.assemble.assembler import Assembler
+    from node.assemble.ingest import Ingest
+    from node.assemble.retention import Retention
     from node.receive.janitor import sweep_partials
 
     settings = configuration.settings
@@ -82,24 +83,25 @@ def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chor
     spool = SpoolFolders.create(configuration.data_dir)
     enqueuer = Enqueuer(create_app(configuration))
     ingest = Ingest(configuration, registry, storage)
-    assembler = Assembler(configuration, registry, storage, enqueuer.job)
     sweeper = Sweeper(settings, registry, enqueuer)
     retention = Retention(configuration, registry, storage)
 
-    def sweep(now: datetime) -> int:
-        return sweeper.step(now).woken
+    def wake(job_id: int, priority: int) -> None:
+        enqueuer.job(job_id, priority)  # one that is not taken is found by the sweep
+
+    assembler = Assembler(configuration, registry, storage, wake)
 
     def janitor(now: datetime) -> int:
         partials = sweep_partials(spool, settings.spool.stale_partial_s, now.timestamp())
         return partials + remove_stale_folders(configuration.data_dir)
 
     quick = [
-        Chore("ingest", _counted(ingest.step), INGEST_EVERY_S),
-        Chore("assemble", _counted(assembler.step), ASSEMBLE_EVERY_S),
-        Chore("sweep", sweep, SWEEP_EVERY_S, at_once_if_busy=False),
+        Chore("ingest", lambda now: ingest.step(now).worked, INGEST_EVERY_S),
+        Chore("assemble", lambda now: assembler.step(now).worked, ASSEMBLE_EVERY_S),
+        Chore("sweep", lambda now: sweeper.step(now).worked, SWEEP_EVERY_S, at_once_if_busy=False),
     ]
     slow = [
-        Chore("retention", _counted(retention.step), RETENTION_EVERY_S),
+        Chore("retention", lambda now: retention.step(now).worked, RETENTION_EVERY_S),
         Chore("janitor", janitor, JANITOR_EVERY_S, at_once_if_busy=False),
     ]
     return quick, slow
@@ -108,7 +110,3 @@ def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chor
 def _status() -> WorkerStatus:
     host, pid = socket.gethostname(), os.getpid()
     return WorkerStatus(f"{UPKEEP}@{host}:{pid}", UPKEEP, host, pid, "", utc_now(), 0, None)
-
-
-def _counted(step: Callable[[datetime], object]) -> Callable[[datetime], int]:
-    return lambda now: int(bool(step(now)))

@@ -124,7 +124,7 @@ def _add_tasks(
     if DELIVER in queues or UPKEEP in queues:
         from node.deliver.run import DeliveryRunner
 
-        deliveries = DeliveryRunner(configuration, registry, storage, heartbeat, enqueuer, name)
+        deliveries = DeliveryRunner(configuration, registry, storage, heartbeat, name)
         _add_task(app, DELIVER_TASK, deliveries.run)
         _add_task(app, CONFIRM_TASK, deliveries.confirm)
 

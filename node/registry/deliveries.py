@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from node.errors import PermanentError
 from node.registry.events import add_event
-from node.registry.models import Delivery, Job, Result
+from node.registry.models import Delivery, Job, Result, Study
 from node.registry.states import DELIVERY_MOVES, DeliveryState, check_move
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -40,13 +40,18 @@ CLAIM_ROWS = (
         Result.kind,
         Result.sop_uid,
         Result.sop_class_uid,
+        Result.series_uid,
         Result.storage_key,
         Result.job_id,
         Job.study_id,
+        Study.study_uid,
+        Delivery.sent_at,
     )
     .join(Result, Result.id == Delivery.result_id)
     .join(Job, Job.id == Result.job_id)
+    .join(Study, Study.id == Job.study_id)
 )
+"""Everything a sender has to know of a delivery, named as in `ClaimedDelivery`."""
 
 _SWEEP_LIMIT = 500  # rows per sweep: a transaction stays short, and the next sweep is seconds away
 
@@ -70,9 +75,12 @@ class ClaimedDelivery:
     kind: str
     sop_uid: str
     sop_class_uid: str
+    series_uid: str
     storage_key: str
     job_id: int
     study_id: int
+    study_uid: str
+    sent_at: datetime | None
 
 
 def plan_deliveries(
@@ -335,6 +343,17 @@ def resend(session: Session, delivery_id: int, now: datetime) -> None:
         job_id=row.result.job_id,
         delivery_id=delivery_id,
     )
+
+
+def resend_failed(session: Session, destination: str, now: datetime) -> list[int]:
+    """Send everything again that failed at a destination, at a person's wish; returns the ids."""
+    failed = select(Delivery.id).where(
+        Delivery.state == DeliveryState.FAILED.value, Delivery.destination == destination
+    )
+    ids = list(session.scalars(failed.order_by(Delivery.id)))
+    for delivery_id in ids:
+        resend(session, delivery_id, now)
+    return ids
 
 
 def expire_delivery_worker(session: Session, worker: str, now: datetime) -> int:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from node.errors import PermanentError
 from node.registry import job_requests, jobs
@@ -134,7 +134,7 @@ def test_after_the_last_attempt_a_lost_worker_fails_the_job_with_a_sentence(
         with registry.transaction() as session:
             expired = jobs.expire_leases(session, later(LEASE_S + 1), max_attempts=2)
         with registry.transaction() as session:
-            session.execute(Job.__table__.update().values(available_at=later(0)))
+            session.execute(update(Job).values(available_at=later(0)))
     assert expired.failed == (made.job_id,)
     failed = job(registry, made.job_id)
     assert failed.state == "failed" and "lost in each of 2 attempts" in failed.reason
@@ -208,7 +208,7 @@ def test_a_rerun_is_a_new_revision_on_the_series_as_they_are_now(registry: Regis
         job_requests.rerun_as_new_revision(session, first.id, later(0))
     with registry.transaction() as session:
         jobs.reject_job(session, first, later(0), "not a bone scan")
-        session.execute(Series.__table__.update().values(content_revision=7))
+        session.execute(update(Series).values(content_revision=7))
     with registry.transaction() as session:
         again = job_requests.rerun_as_new_revision(session, first.id, later(0))
     new = job(registry, again)

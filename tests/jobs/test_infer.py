@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from node.jobs.app import Enqueuer
 from node.jobs.heartbeat import Heartbeat
@@ -101,8 +101,8 @@ def test_a_repeated_attempt_writes_the_same_bytes_under_the_same_names(
     running.run(made.job_id)
     first = {r.storage_key: r.sha256 for r in results(registry, made.job_id)}
     with registry.transaction() as session:  # as if the worker had died between the store and the registry
-        session.execute(Delivery.__table__.delete())
-        session.execute(Result.__table__.delete())
+        session.execute(delete(Delivery))
+        session.execute(delete(Result))
         session.execute(update(Job).values(state="queued", available_at=datetime.now(UTC)))
     assert running.run(made.job_id).outcome is Outcome.DONE
     assert {r.storage_key: r.sha256 for r in results(registry, made.job_id)} == first
@@ -196,16 +196,27 @@ def test_an_unknown_pipeline_fails_the_job_at_once(registry: Registry, runner: R
     assert runner().run(made.job_id).outcome is Outcome.FAILED
 
 
-def test_files_that_are_gone_fail_the_job_with_the_way_out(
-    registry: Registry, storage: LocalStorage, runner: Runner, queue_job: Queue
+def test_files_that_were_deleted_fail_the_job_with_the_way_out(
+    registry: Registry, runner: Runner, queue_job: Queue
 ) -> None:
-    lost, deleted = queue_job(), queue_job()
-    storage.delete(lost.storage_key)
+    made = queue_job()
     with registry.transaction() as session:
-        session.execute(update(Instance).where(Instance.sop_uid == deleted.sop_uid).values(current=False))
-    for made in (lost, deleted):
-        assert runner().run(made.job_id).outcome is Outcome.FAILED
-        assert "send the series again" in job(registry, made.job_id).reason
+        session.execute(update(Instance).where(Instance.sop_uid == made.sop_uid).values(current=False))
+    assert runner().run(made.job_id).outcome is Outcome.FAILED
+    assert "send the series again" in job(registry, made.job_id).reason
+
+
+def test_a_file_that_the_store_cannot_find_now_may_be_there_at_the_next_attempt(
+    registry: Registry, storage: LocalStorage, runner: Runner, queue_job: Queue, tmp_path: Path
+) -> None:
+    made = queue_job()
+    away = tmp_path / "away.dcm"
+    with storage.local_path(made.storage_key) as path:
+        path.rename(away)
+    assert runner().run(made.job_id).outcome is Outcome.RETRY
+    assert made.storage_key in job(registry, made.job_id).reason
+    storage.adopt(away, made.storage_key)
+    assert runner().run(made.job_id).outcome is Outcome.DONE
 
 
 def test_a_pipeline_is_loaded_once_for_many_jobs(runner: Runner, queue_job: Queue) -> None:

@@ -1,0 +1,383 @@
+"""Deliveries against real archives on loopback: down and up again, refusing, forgetful, gone from the configuration.
+
+Covered here: states and sentences of each result at each destination. Not here: the wire (test_scu) and the queue
+(tests/jobs).
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from sqlalchemy import select, update
+
+from node.deliver.backoff import next_attempt_at
+from node.deliver.run import DeliveryRunner
+from node.deliver.scu import RESULT_CLASSES
+from node.errors import PermanentError
+from node.jobs.heartbeat import Heartbeat
+from node.registry import deliveries
+from node.registry.confirmations import due_questions
+from node.registry.database import Registry
+from node.registry.deliveries import claim_deliveries, due_deliveries, expire_deliveries
+from node.registry.models import Delivery, Event, Result
+from node.settings.model import DeliverySettings, Destination
+from node.storage import LocalStorage
+from tests.deliver.archive import Archive, running_archive
+from tests.fixtures.programs import free_port, need_program
+from tests.fixtures.queue import MadeJob, configuration
+from tests.fixtures.running_node import wait_for
+
+FinishJob = Callable[..., MadeJob]
+KINDS = ["seg", "sr", "sc"]
+
+
+def destination(port: int, name: str = "pacs", **more: object) -> Destination:
+    values = {"name": name, "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", **more}
+    return Destination.model_validate(values)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Sender:
+    """Runs what is due, as a worker would whom the sweep wakes, at a time the test chooses."""
+
+    def __init__(
+        self, folder: Path, registry: Registry, storage: LocalStorage, heartbeat: Heartbeat, *there: Destination,
+        **delivery: object,
+    ) -> None:  # fmt: skip
+        self.registry = registry
+        self.later_s = 0.0
+        chosen = configuration(folder, there, delivery=delivery)
+        self.runner = DeliveryRunner(chosen, registry, storage, heartbeat, "d@h:1", self.clock)
+
+    def clock(self) -> datetime:
+        return now() + timedelta(seconds=self.later_s)
+
+    def send_due(self) -> int:
+        with self.registry.reading() as session:
+            due = due_deliveries(session, self.clock(), 100)
+        return sum(self.runner.run(delivery_id) for delivery_id, _ in due)
+
+    def states(self) -> dict[tuple[str, str], str]:
+        return {key: row.state for key, row in self.rows().items()}
+
+    def rows(self) -> dict[tuple[str, str], Delivery]:
+        with self.registry.reading() as session:
+            rows = session.execute(select(Result.kind, Delivery).join(Result, Result.id == Delivery.result_id)).all()
+        return {(kind, row.destination): row for kind, row in rows}
+
+
+@pytest.fixture(scope="module")
+def one_archive() -> Iterator[Archive]:
+    with running_archive(Archive()) as running:
+        yield running
+
+
+@pytest.fixture
+def archive(one_archive: Archive) -> Archive:
+    """An archive that is up, as new; starting and ending one takes a second."""
+    one_archive.forget()
+    return one_archive
+
+
+@pytest.fixture
+def sender(tmp_path: Path, registry: Registry, storage: LocalStorage, heartbeat: Heartbeat) -> Callable[..., Sender]:
+    return partial(Sender, tmp_path, registry, storage, heartbeat)
+
+
+def test_results_go_over_one_association_with_the_segmentation_first(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    pacs = destination(archive.port)
+    finish_job(pacs)
+    finish_job(pacs)
+    sending = sender(pacs)
+    sending.send_due()
+    assert archive.kinds() == KINDS * 2
+    assert archive.associations == 1
+    assert set(sending.states().values()) == {"sent"}
+    assert sending.send_due() == 0
+
+
+def test_an_archive_that_is_down_is_tried_until_it_is_back(
+    finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    port = free_port()
+    pacs = destination(port)
+    finish_job(pacs)
+    sending = sender(pacs, first_retry_s=10, max_backoff_s=3600)
+    for attempt in range(1, 13):  # a night and more
+        assert sending.send_due() == 3
+        waiting = sending.rows()[("seg", "pacs")]
+        assert (waiting.state, waiting.attempts) == ("pending", attempt)
+        assert "cannot be reached" in waiting.last_error
+        pause_s = (waiting.next_attempt_at - sending.clock()).total_seconds()
+        assert pause_s > 0.9 * min(10 * 2 ** (attempt - 1), 3600)
+        assert sending.send_due() == 0, "not before its time"
+        sending.later_s += 1.25 * pause_s + 1
+    assert sending.later_s > 4 * 3600
+    with running_archive(Archive(), port) as archive:
+        sending.send_due()
+    assert len(archive.received) == 3
+    assert set(sending.states().values()) == {"sent"}
+    assert all(row.last_error == "" for row in sending.rows().values())
+
+
+def test_what_is_refused_for_good_fails_alone(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    archive.statuses.update({RESULT_CLASSES["sr"]: 0xA900})
+    pacs = destination(archive.port)
+    finish_job(pacs)
+    sending = sender(pacs)
+    sending.send_due()
+    assert sending.states() == {("seg", "pacs"): "sent", ("sr", "pacs"): "failed", ("sc", "pacs"): "sent"}
+    failed = sending.rows()[("sr", "pacs")]
+    assert "0xA900" in failed.last_error and failed.attempts == 1
+    sending.later_s = 10 * 86400
+    assert sending.send_due() == 0
+
+
+def test_an_archive_out_of_resources_is_tried_again(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    archive.statuses.update({RESULT_CLASSES["seg"]: 0xA700})
+    pacs = destination(archive.port)
+    finish_job(pacs)
+    sending = sender(pacs)
+    sending.send_due()
+    assert sending.states()[("seg", "pacs")] == "pending"
+    archive.statuses.clear()
+    sending.later_s = 60
+    sending.send_due()
+    assert set(sending.states().values()) == {"sent"}
+
+
+def test_of_two_destinations_the_one_that_is_down_is_not_shown_as_done(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    up, down = destination(archive.port, "up"), destination(free_port(), "down")
+    finish_job(up, down)
+    sending = sender(up, down)
+    sending.send_due()
+    assert {name: {s for (_, n), s in sending.states().items() if n == name} for name in ("up", "down")} == {
+        "up": {"sent"},
+        "down": {"pending"},
+    }
+
+
+def test_it_gives_up_when_the_configured_time_is_spent(finish_job: FinishJob, sender: Callable[..., Sender]) -> None:
+    pacs = destination(free_port())
+    finish_job(pacs)
+    sending = sender(pacs, first_retry_s=1, max_backoff_s=1, give_up_after_s=2)
+    attempts = 0
+    while sending.send_due():
+        attempts += 1
+        sending.later_s += 2
+    assert attempts == 3  # at once, and after each of two pauses of a second
+    failed = sending.rows()[("seg", "pacs")]
+    assert failed.state == "failed" and "3 attempts; none will follow" in failed.last_error
+
+
+def test_a_person_can_send_again_what_failed_and_what_was_sent(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
+) -> None:
+    archive.statuses.update({RESULT_CLASSES["sr"]: 0xC000})
+    pacs = destination(archive.port)
+    finish_job(pacs)
+    sending = sender(pacs)
+    sending.send_due()
+    archive.statuses.clear()
+    with registry.transaction() as session:
+        again = deliveries.resend_failed(session, "pacs", now())
+        deliveries.resend(session, sending.rows()[("seg", "pacs")].id, now())
+    assert again == [sending.rows()[("sr", "pacs")].id]
+    assert sending.send_due() == 2
+    assert set(sending.states().values()) == {"sent"}
+    assert len(set(archive.uids())) == 3 and len(archive.uids()) == 4, "the same objects, not twins"
+
+
+def test_what_is_being_sent_cannot_be_sent_again_at_the_same_time(
+    finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
+) -> None:
+    pacs = destination(free_port())
+    finish_job(pacs)
+    first = sender(pacs).rows()[("seg", "pacs")].id
+    with registry.transaction() as session:
+        assert claim_deliveries(session, first, "d/1", now(), 60, 1)
+    with pytest.raises(PermanentError, match="being sent"), registry.transaction() as session:
+        deliveries.resend(session, first, now())
+
+
+def test_a_destination_that_left_the_configuration_fails_with_a_sentence(
+    finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    finish_job(destination(free_port(), "old"))
+    sending = sender(destination(free_port(), "new"))
+    assert sending.send_due() == 3
+    assert {row.state for row in sending.rows().values()} == {"failed"}
+    assert "no destination 'old'" in sending.rows()[("seg", "old")].last_error
+
+
+def test_a_result_that_is_gone_from_the_store_fails_and_the_others_go(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry, storage: LocalStorage
+) -> None:
+    pacs = destination(archive.port)
+    finish_job(pacs)
+    with registry.reading() as session:
+        storage.delete(session.scalars(select(Result.storage_key).where(Result.kind == "seg")).one())
+    sending = sender(pacs)
+    sending.send_due()
+    assert sending.states() == {("seg", "pacs"): "failed", ("sr", "pacs"): "sent", ("sc", "pacs"): "sent"}
+    assert "run the job again" in sending.rows()[("seg", "pacs")].last_error
+
+
+def test_the_deliveries_of_a_killed_worker_are_resumed(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
+) -> None:
+    pacs = destination(archive.port)
+    finish_job(pacs)
+    sending = sender(pacs)
+    first = sending.rows()[("seg", "pacs")].id
+    with registry.transaction() as session:
+        assert len(claim_deliveries(session, first, "killed/1", now(), 60, 32)) == 3
+    assert sending.send_due() == 0
+    after_lease = now() + timedelta(seconds=61)
+    with registry.transaction() as session:
+        back, failed = expire_deliveries(
+            session, after_lease, partial(next_attempt_at, after_lease, DeliverySettings())
+        )
+    assert (len(back), failed) == (3, [])
+    sending.later_s = 120
+    sending.send_due()
+    assert set(sending.states().values()) == {"sent"}
+    with registry.reading() as session:
+        assert "delivery.worker_lost" in set(session.scalars(select(Event.kind)))
+
+
+def test_an_archive_that_lists_the_results_makes_them_verified(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    pacs = destination(archive.port, verify="find")
+    finish_job(pacs)
+    sending = sender(pacs)
+    sending.send_due()
+    assert set(sending.states().values()) == {"verified"}
+    assert archive.questions == 3
+
+
+def test_an_archive_that_does_not_list_a_result_yet_is_asked_again(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
+) -> None:
+    pacs = destination(archive.port, verify="find")
+    finish_job(pacs)
+    with registry.reading() as session:
+        seg = session.scalars(select(Result.sop_uid).where(Result.kind == "seg")).one()
+    archive.hidden.add(seg)
+    sending = sender(pacs, first_retry_s=10)
+    sending.send_due()
+    waiting = sending.rows()[("seg", "pacs")]
+    assert waiting.state == "sent" and "does not list it" in waiting.last_error
+    with registry.reading() as session:
+        assert due_questions(session, now(), 10) == []
+        assert due_questions(session, now() + timedelta(seconds=60), 10) == [waiting.id]
+    archive.hidden.clear()
+    assert not sending.runner.confirm(waiting.id), "not before its time"
+    sending.later_s = 60
+    assert sending.runner.confirm(waiting.id)
+    assert set(sending.states().values()) == {"verified"}
+
+
+def test_an_archive_that_never_lists_a_result_leaves_it_sent_and_says_so(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
+) -> None:
+    pacs = destination(archive.port, verify="find")
+    finish_job(pacs)
+    with registry.reading() as session:
+        archive.hidden.update(session.scalars(select(Result.sop_uid)))
+    sending = sender(pacs)
+    sending.send_due()
+    sending.later_s = 2 * 86400
+    for row in sending.rows().values():
+        sending.runner.confirm(row.id)
+    with registry.reading() as session:
+        assert due_questions(session, now() + timedelta(days=30), 10) == []
+        kinds = list(session.scalars(select(Event.kind)))
+    assert set(sending.states().values()) == {"sent"}
+    assert kinds.count("delivery.unverified") == 3
+
+
+def test_an_archive_without_c_find_leaves_results_sent_with_the_way_out(
+    finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    with running_archive(Archive(), find=False) as archive:
+        pacs = destination(archive.port, verify="find")
+        finish_job(pacs)
+        sending = sender(pacs)
+        sending.send_due()
+    assert set(sending.states().values()) == {"sent"}
+    assert "set its verify to none" in sending.rows()[("seg", "pacs")].last_error
+
+
+def test_a_draining_worker_sends_nothing(
+    finish_job: FinishJob, sender: Callable[..., Sender], heartbeat: Heartbeat
+) -> None:
+    pacs = destination(free_port())
+    finish_job(pacs)
+    sending = sender(pacs)
+    heartbeat.drain(3600)
+    assert sending.send_due() == 0
+
+
+def test_a_delivery_is_claimed_once_among_many_wake_ups(
+    finish_job: FinishJob, registry: Registry, sender: Callable[..., Sender]
+) -> None:
+    pacs = destination(free_port())
+    finish_job(pacs)
+    ids = [row.id for row in sender(pacs).rows().values()]
+    with registry.transaction() as session:
+        claimed = [claim_deliveries(session, n, f"d{n}/1", now(), 60, 32) for n in ids]
+    assert [len(batch) for batch in claimed] == [3, 0, 0]
+    with registry.transaction() as session:
+        session.execute(update(Delivery).values(lease_owner="somebody else"))
+    with registry.transaction() as session:
+        assert not deliveries.mark_sent(session, claimed[0][0], now()), "the lease is lost"
+
+
+@pytest.mark.peer
+def test_dcmtk_storescp_that_starts_late_gets_every_result(
+    finish_job: FinishJob, sender: Callable[..., Sender], tmp_path: Path
+) -> None:
+    program = need_program("storescp")
+    port = free_port()
+    pacs = destination(port, ae_title="STORESCP")
+    finish_job(pacs)
+    sending = sender(pacs)
+    sending.send_due()
+    assert set(sending.states().values()) == {"pending"}
+    folder = tmp_path / "dcmtk"
+    folder.mkdir()
+    process = subprocess.Popen(
+        [program, "--output-directory", str(folder), "--promiscuous", str(port)], env={"TCP_NODELAY": "1"}
+    )
+    try:
+
+        def arrived() -> bool:
+            sending.later_s += 5
+            sending.send_due()
+            return set(sending.states().values()) == {"sent"}
+
+        wait_for("all results at storescp", arrived, 30)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+    assert sorted(dcmread(path).Modality for path in folder.iterdir())[:2] in (["OT", "SEG"], ["SEG", "SR"])
+    assert len(list(folder.iterdir())) == 3
