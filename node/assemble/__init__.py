@@ -7,3 +7,9 @@ Decisions are pure functions (`completion.judge`, `routing.route`, `retention.de
 `assembler.Assembler` and `retention.Retention` carry them out, one `step(now)` at a time, and `node.jobs` runs them in
 a loop. Pixels are never looked at here.
 """
+
+from node.assemble.assembler import Assembler, AssemblyReport
+from node.assemble.ingest import Ingest, IngestReport
+from node.assemble.retention import Retention, RetentionReport
+
+__all__ = ["Assembler", "AssemblyReport", "Ingest", "IngestReport", "Retention", "RetentionReport"]
