@@ -37,7 +37,7 @@ class Chore:
     Attributes
     ----------
     step
-        Does a bounded piece of work at the time given and returns how much it did; 0 means there is nothing to do.
+        Does a bounded piece of work at the time given; what it returns is true if it found any.
     every_s
         Pause after a step that found nothing.
     at_once_if_busy
@@ -45,7 +45,7 @@ class Chore:
     """
 
     name: str
-    step: Callable[[datetime], int]
+    step: Callable[[datetime], object]
     every_s: float
     at_once_if_busy: bool = True
     due_at: float = field(default=float("-inf"), repr=False)
@@ -64,7 +64,7 @@ class Chore:
             self.due_at = monotonic + pause_s
             return False
         self.errors = 0
-        busy = self.at_once_if_busy and done > 0
+        busy = self.at_once_if_busy and bool(done)
         self.due_at = monotonic if busy else monotonic + self.every_s
         return busy
 

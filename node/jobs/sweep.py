@@ -50,8 +50,7 @@ class Swept:
     deliveries_failed: int = 0
     woken: int = 0
 
-    @property
-    def worked(self) -> bool:
+    def __bool__(self) -> bool:
         """Whether anything was found."""
         return any((self.jobs_back, self.jobs_failed, self.deliveries_back, self.deliveries_failed, self.woken))
 

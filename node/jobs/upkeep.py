@@ -96,12 +96,12 @@ def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chor
         return partials + remove_stale_folders(configuration.data_dir)
 
     quick = [
-        Chore("ingest", lambda now: ingest.step(now).worked, INGEST_EVERY_S),
-        Chore("assemble", lambda now: assembler.step(now).worked, ASSEMBLE_EVERY_S),
-        Chore("sweep", lambda now: sweeper.step(now).worked, SWEEP_EVERY_S, at_once_if_busy=False),
+        Chore("ingest", ingest.step, INGEST_EVERY_S),
+        Chore("assemble", assembler.step, ASSEMBLE_EVERY_S),
+        Chore("sweep", sweeper.step, SWEEP_EVERY_S, at_once_if_busy=False),
     ]
     slow = [
-        Chore("retention", lambda now: retention.step(now).worked, RETENTION_EVERY_S),
+        Chore("retention", retention.step, RETENTION_EVERY_S),
         Chore("janitor", janitor, JANITOR_EVERY_S, at_once_if_busy=False),
     ]
     return quick, slow
