@@ -18,7 +18,7 @@ from pydicom import Dataset
 from pydicom.tag import BaseTag, Tag
 
 from pipelines.contract import ContentRefused, FrameReference, SourceSeries
-from pipelines.imaging.instance import pixel_spacing_mm, read_frames, read_header
+from pipelines.imaging.instance import Frames, pixel_spacing_mm, read_frames, read_header
 from pipelines.imaging.views import ANTERIOR, FrameHeader, decide_views
 
 TC99M_KEV = 140.5
@@ -148,7 +148,8 @@ def read_planar_scan(paths: Sequence[Path], refuse: HeaderRule) -> PlanarScan:
         raise ContentRefused(reasons[0] if reasons else "The series holds no files.")
     candidates, left_out = _at_most_one_pair(candidates)
     decision = decide_views([candidate.frame_header for candidate in candidates])
-    views = [_view(candidate, name) for candidate, name in zip(candidates, decision.views, strict=True)]
+    decoded = {path: read_frames(path) for path in {candidate.path for candidate in candidates}}
+    views = [_view(c, decoded[c.path], name) for c, name in zip(candidates, decision.views, strict=True)]
     remarks = [*decision.remarks, *left_out]
     for candidate in candidates:
         remarks += [remark for remark in candidate.remarks if remark not in remarks]
@@ -271,8 +272,7 @@ def _instance_number(header: Dataset) -> int:
         return 0
 
 
-def _view(candidate: _Candidate, name: str) -> PlanarView:
-    decoded = read_frames(candidate.path)
+def _view(candidate: _Candidate, decoded: Frames, name: str) -> PlanarView:
     if candidate.frame >= len(decoded.values):
         raise ContentRefused(
             f"{candidate.path.name}: the header promises more frames than the {len(decoded.values)} decoded."
