@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.config import disable_value_validation
 
 from node.errors import PermanentError
 from node.results.uids import frame_of_reference_uid
@@ -76,10 +77,10 @@ def plane_geometry(source: SourceSeries) -> PlaneGeometry:
     else:
         positions, orientations, plane = _from_detector(source)
     _check(positions, orientations)
-    spacing = _numbers(plane, "PixelSpacing", 2)
+    spacing = numbers(plane, "PixelSpacing", 2)
     if spacing is None or min(spacing) <= 0:
         raise PermanentError("the source has no usable PixelSpacing, so a segmentation cannot be placed on it")
-    thickness = _numbers(plane, "SliceThickness", 1)
+    thickness = numbers(plane, "SliceThickness", 1)
     frame_of_reference = str(first.get("FrameOfReferenceUID") or "").strip()
     return PlaneGeometry(
         positions_mm=positions,
@@ -121,7 +122,7 @@ def _from_detector(source: SourceSeries) -> tuple[np.ndarray, np.ndarray, Datase
     origin = np.array(_demand(holder, "ImagePositionPatient", 3))
     orientation = np.array(_demand(holder, "ImageOrientationPatient", 6))
     slices = np.array([_slice_number(header, frame.frame_number or 1) for frame in source.frames])
-    step = _numbers(header, "SpacingBetweenSlices", 1)
+    step = numbers(header, "SpacingBetweenSlices", 1)
     if step is None or step[0] == 0:
         if len(slices) > 1:
             raise PermanentError(
@@ -139,8 +140,8 @@ def _slice_number(header: Dataset, frame_number: int) -> int:
     vector = header.get("SliceVector")
     if vector is None:
         return frame_number
-    numbers = [int(v) for v in (vector if isinstance(vector, list) or hasattr(vector, "__iter__") else [vector])]
-    return numbers[frame_number - 1] if frame_number <= len(numbers) else frame_number
+    slices = [int(v) for v in (vector if hasattr(vector, "__iter__") else [vector])]
+    return slices[frame_number - 1] if frame_number <= len(slices) else frame_number
 
 
 def _check(positions: np.ndarray, orientations: np.ndarray) -> None:
@@ -163,22 +164,23 @@ def _macro(group: Dataset, shared: Dataset, keyword: str) -> Dataset:
 
 
 def _demand(holder: Dataset, keyword: str, count: int) -> list[float]:
-    numbers = _numbers(holder, keyword, count)
-    if numbers is None:
+    found = numbers(holder, keyword, count)
+    if found is None:
         raise PermanentError(
             f"the source has no {keyword}, so its place in the patient is unknown and no segmentation can be "
             "written on it"
         )
-    return numbers
+    return found
 
 
-def _numbers(holder: Dataset, keyword: str, count: int) -> list[float] | None:
-    value = holder.get(keyword)
-    if value is None or str(value) == "":
-        return None
-    items = [value] if count == 1 else list(value)
+def numbers(holder: Dataset, keyword: str, count: int) -> list[float] | None:
+    """The `count` finite numbers of an attribute, or None where it holds anything else."""
     try:
-        numbers = [float(item) for item in items]
+        with disable_value_validation():
+            value = holder.get(keyword)
+        if value is None or str(value) == "":
+            return None
+        found = [float(item) for item in ([value] if count == 1 else list(value))]
     except (TypeError, ValueError):
         return None
-    return numbers if len(numbers) == count and bool(np.isfinite(numbers).all()) else None
+    return found if len(found) == count and bool(np.isfinite(found).all()) else None

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
 from node.results.context import ResultContext
+from node.results.geometry import numbers
 from node.results.orientation import direction_letter, opposite, view_orientation
 from pipelines.contract import Findings, Quantity, Segmentation, SourceSeries
 
@@ -110,8 +111,7 @@ def _panel(findings: Findings, index: int, frame: int) -> _Panel:
 
 def _panel_size(source: SourceSeries, shape: tuple[int, ...]) -> tuple[int, int]:
     """Width and height of a panel with the source's true proportions."""
-    spacing = source.headers[0].get("PixelSpacing")
-    rows_mm, columns_mm = (float(v) for v in spacing) if spacing else (1.0, 1.0)
+    rows_mm, columns_mm = numbers(source.headers[0], "PixelSpacing", 2) or (1.0, 1.0)
     height, width = shape[0] * rows_mm, shape[1] * columns_mm
     scale = min(PANEL_HEIGHT / height, PANEL_WIDTH / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
@@ -161,10 +161,10 @@ def _right_letter(source: SourceSeries, frame: int) -> str | None:
         return orientation[0] if orientation else None
     header = source.headers[frame] if source.frames[0].frame_number is None else source.headers[0]
     detectors = header.get("DetectorInformationSequence")
-    cosines = header.get("ImageOrientationPatient") or (
-        detectors[0].get("ImageOrientationPatient") if detectors else None
-    )
-    return direction_letter([float(v) for v in cosines[:3]]) if cosines else None
+    cosines = numbers(header, "ImageOrientationPatient", 6)
+    if cosines is None and detectors:
+        cosines = numbers(detectors[0], "ImageOrientationPatient", 6)
+    return direction_letter(cosines[:3]) if cosines is not None else None
 
 
 def _title(source: SourceSeries, frame: int) -> str:

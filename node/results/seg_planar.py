@@ -22,6 +22,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
 
 from node.results.codes import SEGMENTATION_DERIVATION, SOURCE_IMAGE
 from node.results.context import ResultContext
+from node.results.geometry import numbers
 from node.results.orientation import patient_orientation
 from node.results.segments import WrittenSegments, describe
 from node.results.source import SourceInstance, source_instances
@@ -133,17 +134,16 @@ def _pixel_measures(source: SourceSeries) -> PixelMeasuresSequence | None:
     stands in. Where the source has no spacing nothing is made up: areas would be computed from it.
     """
     header = source.headers[0]
-    spacing = header.get("PixelSpacing") or header.get("ImagerPixelSpacing")
-    if not spacing:
+    spacing = numbers(header, "PixelSpacing", 2) or numbers(header, "ImagerPixelSpacing", 2)
+    if spacing is None or min(spacing) <= 0:
         return None
-    rows_mm, columns_mm = (float(v) for v in spacing)
-    return PixelMeasuresSequence([rows_mm, columns_mm], float(header.get("SliceThickness") or rows_mm))
+    return PixelMeasuresSequence(spacing, spacing[0])
 
 
 def _viewer_orientation(source: SourceSeries) -> tuple[float, ...]:
     detectors = source.headers[0].get("DetectorInformationSequence")
-    stated = detectors[0].get("ImageOrientationPatient") if detectors else None
-    return tuple(float(v) for v in stated) if stated and len(stated) == 6 else VIEWER_ORIENTATION
+    stated = numbers(detectors[0], "ImageOrientationPatient", 6) if detectors else None
+    return tuple(stated) if stated is not None else VIEWER_ORIENTATION
 
 
 def _frame_group(source: SourceSeries, segment: int, frame: int, sop_class_uid: str) -> Dataset:

@@ -117,7 +117,8 @@ def require(header: Dataset, keyword: str, fallback: str = "") -> str:
     PermanentError
         If both are empty.
     """
-    value = str(header.get(keyword) or fallback).strip()
+    with disable_value_validation():
+        value = str(header.get(keyword) or fallback).strip()
     if not value:
         tag = tag_for_keyword(keyword) or 0
         raise PermanentError(
@@ -153,8 +154,16 @@ def _view(source: SourceSeries, header: Dataset) -> Dataset:
 
 def _legal(header: Dataset, keyword: str) -> DataElement | None:
     """A copy of the element if it has a value that may be written, else None."""
-    element = header[keyword] if keyword in header else None
-    if element is None or element.value is None or element.VM == 0 or str(element.value) == "":
+    if keyword not in header:
+        return None
+    try:
+        element = header[keyword]
+    except (ValueError, TypeError, OverflowError):
+        # pydicom converts on access, and a number that is none cannot be converted.
+        return None
+    if str(element.VR) != dictionary_VR(keyword):
+        return None
+    if element.value is None or element.VM == 0 or str(element.value) == "":
         return None
     return deepcopy(element) if _is_legal(keyword, str(element.VR), element.value) else None
 

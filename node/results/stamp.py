@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from pydicom import Dataset
-from pydicom.charset import convert_encodings, encode_string
+from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings, decode_bytes, encode_string
 from pydicom.config import disable_value_validation
 from pydicom.uid import UID
+from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 
 from node.results.context import MANUFACTURER, MODEL_NAME, ResultContext, ResultKind
 from node.results.source import identity
@@ -30,6 +31,11 @@ _SERIES_BASE = 70000
 _SERIES_PER_REVISION = 100
 _SERIES_OFFSET: dict[ResultKind, int] = {"seg": 0, "sr": 40, "sc": 60}
 """Series numbers far above a scanner's, later revisions after earlier ones, SEG before SR before capture."""
+
+UTF_8 = "ISO_IR 192"
+
+_ESCAPE_SEQUENCE = re.compile(r"\x1b[\x20-\x2f]+[\x30-\x7e]")
+"""ISO 2022 designation of a character set, e.g. ESC $ ) A."""
 
 _TEXT_VRS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
 
@@ -121,15 +127,25 @@ def _settle_character_set(dataset: Dataset, header: Dataset) -> None:
         dataset.SpecificCharacterSet = character_set
     elif "SpecificCharacterSet" in dataset:
         del dataset.SpecificCharacterSet
-    if not all(_fits(text, character_set) for text in _own_texts(dataset)):
-        dataset.SpecificCharacterSet = "ISO_IR 192"
+    if not all(_fits(text, character_set) for text in _texts(dataset)):
+        for element in dataset:
+            _drop_escape_sequences(element)
+        dataset.SpecificCharacterSet = UTF_8
 
 
-def _own_texts(dataset: Dataset) -> Iterator[str]:
+def _drop_escape_sequences(element: DataElement) -> None:
+    """pydicom leaves the escapes of GB 2312 (ISO 2022 IR 58) in the decoded text, where UTF-8 has no use for them."""
+    if element.VR == "PN" and "\x1b" in str(element.value):
+        element.value = PersonName(_ESCAPE_SEQUENCE.sub("", str(element.value)))
+    elif element.VR in _TEXT_VRS and isinstance(element.value, str) and "\x1b" in element.value:
+        element.value = _ESCAPE_SEQUENCE.sub("", element.value)
+
+
+def _texts(dataset: Dataset) -> Iterator[str]:
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
-                yield from _own_texts(item)
+                yield from _texts(item)
         elif element.VR in _TEXT_VRS and element.value:
             yield from [element.value] if isinstance(element.value, str) else map(str, element.value)
 
@@ -142,7 +158,8 @@ def _fits(text: str, character_set: object) -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            encode_string(text, convert_encodings(character_set))  # type: ignore[arg-type]
-        except (UserWarning, UnicodeEncodeError, LookupError):
+            encodings = convert_encodings(character_set)  # type: ignore[arg-type]
+            # Reading back matters: pydicom writes some sets (ISO 2022 IR 58) without the escapes a reader needs.
+            return decode_bytes(encode_string(text, encodings), encodings, set(TEXT_VR_DELIMS)) == text
+        except (UserWarning, UnicodeError, LookupError):
             return False
-    return True
