@@ -19,6 +19,8 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from node.errors import PermanentError
 from node.settings import Configuration
@@ -58,10 +60,11 @@ def socket_path(data_dir: Path) -> Path:
 
 def connect(url: str) -> redis.Redis:
     """A client for either kind of URL; connects when it is first used, and never waits long."""
-    options = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
+    once = Retry(NoBackoff(), 0)  # redis-py's own retries would hold the caller up for seconds
     if url.startswith(f"{SOCKET_SCHEME}://"):
-        return redis.Redis(unix_socket_path=unquote(urlsplit(url).path), socket_timeout=REDIS_TIMEOUT_S)
-    return redis.Redis.from_url(url, **options)
+        path = unquote(urlsplit(url).path)
+        return redis.Redis(unix_socket_path=path, socket_timeout=REDIS_TIMEOUT_S, retry=once)
+    return redis.Redis.from_url(url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S, retry=once)
 
 
 def is_up(url: str) -> bool:
