@@ -257,7 +257,7 @@ class Assembler:
             try:
                 self._enqueue(job.id, job.priority)
             except Exception as error:  # whatever the broker's client raises: the sweep enqueues what was not
-                log.warning("assemble.not_enqueued", job_id=job.id, error=str(error))
+                log.warning("assemble.not_enqueued", job_id=job.id, error=type(error).__name__)
 
 
 def _waiting_reason(companion: Companion, search: CompanionSearch, wait_until: datetime) -> str:

@@ -132,6 +132,7 @@ DERIVED = (
 
 _KEPT_NAMES = frozenset(kept.name for kept in KEPT) | frozenset(DERIVED)
 _TEXT_VRS = frozenset(_words("AE AS CS DA DT LO LT SH ST TM UC UI UR UT"))
+_CHARACTER_SET_VRS = frozenset(_words("LO LT SH ST UC UT"))
 _INTEGER_VRS = frozenset(_words("IS US SS UL SL UV SV"))
 _REAL_VRS = frozenset(_words("DS FL FD"))
 _PATIENT_GROUP = 0x0010
@@ -275,7 +276,9 @@ def _plain_values(element: DataElement, character_sets: tuple[str, ...]) -> Iter
             several.pop()
     for part in several[:MAX_VALUES]:
         if element.VR in _TEXT_VRS:
-            text = clean_text(repair_text(str(part), character_sets))
+            # Codes are ASCII by the standard and read as Latin, whatever the character set; some devices write Chinese.
+            declared = character_sets if element.VR in _CHARACTER_SET_VRS else ()
+            text = clean_text(repair_text(str(part), declared))
             if text or len(several) > 1:
                 yield text
         else:

@@ -132,6 +132,8 @@ def _parse_entry(key: Any, value: Any, path: str, problems: list[str], depth: in
     problem = attribute_problem(found[1])
     if problem:
         problems.append(f"{where}: {problem}")
+    if isinstance(value, bool) and found[1] != "MadeByOsteon":
+        problems.append(f"{where}: YAML reads this as yes or no; put it in quotes to mean the text")
     try:
         test = parse_test(value)
     except ValueError as error:

@@ -182,7 +182,7 @@ def _read(path: Path, keywords: Iterable[str]) -> tuple[Dataset, Dataset]:
     except OSError as error:
         if error.errno is not None:  # the disk's fault, not the file's: pydicom's own OSErrors carry no errno
             raise
-        raise UnregistrableError(f"it cannot be parsed as DICOM ({error})") from error
+        raise UnregistrableError("it cannot be parsed as DICOM (an element is cut off or damaged)") from error
     except Exception as error:
         raise UnregistrableError(f"it cannot be parsed as DICOM ({type(error).__name__})") from error
 

@@ -48,7 +48,7 @@ def test_an_upgrade_of_an_upgraded_registry_changes_nothing(registry: Registry) 
 def test_a_database_of_a_newer_osteon_is_refused_with_a_way_out(registry: Registry) -> None:
     with registry.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(PermanentError, match="step '9999'.*newer version"):
+    with pytest.raises(PermanentError, match=r"step '9999'.*newer version"):
         upgrade(registry)
 
 
