@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -174,26 +174,30 @@ def open_association(
     PermanentError
         If it rejects us for good, or accepts none of the contexts.
     """
-    connection = _connect(peer, timeouts)
-    assoc = _prepare(peer, connection, contexts, timeouts)
-    try:
+    with closing(_connect(peer, timeouts)) as connection:
+        try:
+            assoc = _prepare(peer, connection, contexts, timeouts)
+        except OSError as error:
+            raise RetriableError(f"{peer} closed the connection at once{_tls_hint(peer)}") from error
         try:
             assoc.request()
-        except OSError as error:
-            raise RetriableError(f"{peer} broke the connection: {error}") from error
-        _check_established(assoc, peer)
-        association = RequestedAssociation(assoc, peer)
-        try:
-            yield association
-        except BaseException:
-            association.abort()
-            raise
-        association.release()
-    finally:
-        if assoc.dul.is_alive():
-            assoc.dul.kill_dul()
-            assoc.dul.join(timeout=timeouts.acse_s)
-        connection.close()
+            _check_established(assoc, peer)
+            association = RequestedAssociation(assoc, peer)
+            try:
+                yield association
+            except BaseException:
+                association.abort()
+                raise
+            association.release()
+        finally:
+            if assoc.dul.is_alive():
+                assoc.dul.kill_dul()
+                assoc.dul.join(timeout=timeouts.acse_s)
+
+
+def _tls_hint(peer: Peer) -> str:
+    """With TLS 1.3 a client learns only afterwards that its certificate was not accepted."""
+    return "; does it trust our certificate?" if peer.tls is not None else ""
 
 
 def _connect(peer: Peer, timeouts: Timeouts) -> socket.socket:
@@ -276,6 +280,6 @@ def _check_established(assoc: Association, peer: Peer) -> None:
         raise kind(f"{peer} rejected the association: {reason}")
     if isinstance(answer, A_ASSOCIATE) and answer.result == 0 and not assoc.accepted_contexts:
         raise PermanentError(f"{peer} accepts none of the proposed SOP classes and transfer syntaxes")
-    if assoc.is_aborted:
-        raise RetriableError(f"{peer} aborted the association, or did not answer the request for one")
-    raise RetriableError(f"{peer} closed the connection when an association was requested")
+    raise RetriableError(
+        f"{peer} aborted, closed the connection, or did not answer when an association was requested{_tls_hint(peer)}"
+    )

@@ -2,8 +2,8 @@
 
     first bytes -> upper layer -> A-ASSOCIATE-RQ -> admission -> contexts -> established -> released, aborted or lost
 
-Two threads: this one negotiates and answers what is rare (C-ECHO, release); the upper layer's own (see `transport`)
-reads, stores and acknowledges. However it ends, the reception is told, and `on_end` is called once.
+Two threads: this one negotiates, releases and watches the time; the upper layer's own (see `transport`) reads, stores
+and acknowledges. However it ends, the reception is told, and `on_end` is called once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from node.receive.admission import AdmissionRules, decide
 from node.receive.messages import MessageReader
 from node.receive.reception import Reception, SpoolRules
 from node.receive.transport import WAIT_S, ReadAheadSocket, SpoolingUpperLayer
+from node.settings.model import ListenSettings
 from node.storage.local import SpoolFolders
+from node.storage.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.storage.spool import AssociationRecord
 
 CLOSING_S = 2.0
@@ -44,7 +46,6 @@ class House:
     rules: AdmissionRules
     spool: SpoolFolders
     spool_rules: SpoolRules
-    dimse_timeout_s: float
     new_token: Callable[[], str]
     open_associations: Callable[[], int]
     clock: Callable[[], float] = time.time
@@ -82,7 +83,7 @@ class InboundAssociation(Association):
         self._reactor_checkpoint = self._layer.bell
         # The timers of the layer that the base class made go to ours.
         self.acse_timeout, self.network_timeout = house.ae.acse_timeout, house.ae.network_timeout
-        self._line = ReadAheadSocket(self, connection, first_bytes, house.dimse_timeout_s)
+        self._line = ReadAheadSocket(self, connection, first_bytes, house.ae.dimse_timeout)
         self.set_socket(self._line)
         self.name = f"association-{peer[0]}:{peer[1]}"
         self.acceptor.maximum_length = house.ae.maximum_pdu_size
@@ -144,9 +145,7 @@ class InboundAssociation(Association):
             self._house.new_token(), calling.strip(), called.strip(), self._peer[0], self._house.clock()
         )
         self._reception = Reception(self._house.spool, self._house.spool_rules, record)
-        self._layer.reader = MessageReader(
-            self._reception, lambda: self._accepted_cx, self._layer.respond, self._layer.forward
-        )
+        self._layer.reader = MessageReader(self._reception, lambda: self._accepted_cx, self._layer.respond)
         self.acceptor.supported_contexts = contexts.supported(request.presentation_context_definition_list)
         self.acse.negotiate_association()
         log.info(
@@ -186,14 +185,13 @@ class InboundAssociation(Association):
         return "lost" if self._layer.connection_lost else "aborted"
 
 
-def make_ae(ae_title: str, max_pdu_bytes: int, acse_timeout_s: float, network_timeout_s: float) -> AE:
-    """pynetdicom's application entity with the listener's titles, sizes and timeouts."""
-    from node.storage.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-
-    ae = AE(ae_title=ae_title)
-    ae.maximum_pdu_size = max_pdu_bytes
-    ae.acse_timeout = acse_timeout_s
-    ae.network_timeout = network_timeout_s
+def make_ae(listen: ListenSettings) -> AE:
+    """pynetdicom's application entity with the listener's title, size of PDUs and timeouts."""
+    ae = AE(ae_title=listen.ae_title)
+    ae.maximum_pdu_size = listen.max_pdu_bytes
+    ae.acse_timeout = listen.acse_timeout_s
+    ae.dimse_timeout = listen.dimse_timeout_s
+    ae.network_timeout = listen.network_timeout_s
     ae.implementation_class_uid = cast(Any, IMPLEMENTATION_CLASS_UID)
     ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
     return ae

@@ -1,4 +1,4 @@
-"""Command sets: decoding a request's, encoding the response of a C-STORE (PS3.7 section 6.3 and annex E).
+"""Command sets: decoding a request's, encoding its response (PS3.7 section 6.3 and annex E).
 
 A command set is a short list of elements in Implicit VR Little Endian, always of group 0000. Decoding it here by hand,
 bounded and without a DICOM library, keeps the path of an image short, and lets a damaged UID be answered with a status
@@ -14,7 +14,11 @@ MAX_COMMAND_BYTES = 65536
 """A C-STORE-RQ has some 300 bytes; more than this is no command."""
 
 C_STORE_RQ = 0x0001
-C_STORE_RSP = 0x8001
+C_ECHO_RQ = 0x0030
+C_CANCEL_RQ = 0x0FFF
+RESPONSE = 0x8000
+"""Set in the command field of every response."""
+
 NO_DATA_SET = 0x0101
 
 GROUP_LENGTH = 0x0000
@@ -105,17 +109,29 @@ def _text(element: int, value: str, padding: bytes) -> bytes:
 
 def store_response(request: StoreRequest, status: int, comment: str = "") -> bytes:
     """The command set of a C-STORE-RSP (PS3.7 table 9.3-2)."""
-    parts = [
-        _text(AFFECTED_SOP_CLASS_UID, request.sop_class_uid[:64], b"\0"),
-        _us(COMMAND_FIELD, C_STORE_RSP),
-        _us(MESSAGE_ID_BEING_RESPONDED_TO, request.message_id),
-        _us(COMMAND_DATA_SET_TYPE, NO_DATA_SET),
-        _us(STATUS, status),
-    ]
-    if comment:
-        parts.append(_text(ERROR_COMMENT, comment, b" "))
-    parts.append(_text(AFFECTED_SOP_INSTANCE_UID, request.sop_instance_uid[:64], b"\0"))
-    body = b"".join(parts)
+    sop_class = _text(AFFECTED_SOP_CLASS_UID, request.sop_class_uid[:64], b"\0")
+    optional = _text(ERROR_COMMENT, comment, b" ") if comment else b""
+    optional += _text(AFFECTED_SOP_INSTANCE_UID, request.sop_instance_uid[:64], b"\0")
+    return _response(C_STORE_RQ, request.message_id, status, sop_class, optional)
+
+
+def plain_response(elements: dict[int, bytes], status: int) -> bytes:
+    """The command set of a response to any other request, with nothing in it but the status."""
+    sop_class = _text(AFFECTED_SOP_CLASS_UID, _uid(elements, AFFECTED_SOP_CLASS_UID)[:64], b"\0")
+    return _response(number(elements, COMMAND_FIELD), number(elements, MESSAGE_ID), status, sop_class, b"")
+
+
+def _response(request_field: int, message_id: int, status: int, sop_class: bytes, optional: bytes) -> bytes:
+    body = b"".join(
+        [
+            sop_class,
+            _us(COMMAND_FIELD, request_field | RESPONSE),
+            _us(MESSAGE_ID_BEING_RESPONDED_TO, message_id),
+            _us(COMMAND_DATA_SET_TYPE, NO_DATA_SET),
+            _us(STATUS, status),
+            optional,
+        ]
+    )
     return _element(GROUP_LENGTH, struct.pack("<I", len(body))) + body
 
 

@@ -62,6 +62,9 @@ def supported(proposed: Iterable[PresentationContext]) -> list[PresentationConte
         abstract = str(context.abstract_syntax)
         if abstract == VERIFICATION or is_storable(abstract):
             known = syntaxes.setdefault(abstract, [])
-            known += [uid for uid in preference(context.transfer_syntax) if uid not in known]
+            known += [uid for uid in map(UID, context.transfer_syntax) if uid not in known]
     # A class of which no proposed transfer syntax is known gets one that was not proposed, and so the right reason.
-    return [build_context(abstract, [*(order or [ImplicitVRLittleEndian])]) for abstract, order in syntaxes.items()]
+    return [
+        build_context(abstract, [*(preference(order) or [ImplicitVRLittleEndian])])
+        for abstract, order in syntaxes.items()
+    ]

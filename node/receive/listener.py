@@ -70,13 +70,12 @@ class Listener:
         folders = SpoolFolders.create(configuration.data_dir)
         self._process = LivingProcess(folders.partial)
         self._house = House(
-            ae=make_ae(listen.ae_title, listen.max_pdu_bytes, listen.acse_timeout_s, listen.network_timeout_s),
+            ae=make_ae(listen),
             rules=AdmissionRules(
                 listen.ae_title, listen.require_called_aet, listen.allow_calling_aets, listen.max_associations
             ),
             spool=folders,
             spool_rules=spool_rules or SpoolRules(spool.min_free_bytes, spool.fsync),
-            dimse_timeout_s=listen.dimse_timeout_s,
             new_token=self._process.new_token,
             open_associations=occupancy.total,
         )

@@ -1,9 +1,9 @@
-"""DIMSE messages out of P-DATA fragments: C-STORE requests are stored and answered, all others are passed on whole.
+"""DIMSE messages out of P-DATA fragments: C-STORE is stored and answered, C-ECHO answered, all else declined.
 
     fragment of a command set --> StoreRequest --> Reception.begin --> IncomingInstance
-                              \\-> another command: kept until complete, then given to pynetdicom (C-ECHO, ...)
-    fragment of a data set    --> IncomingInstance.write (or dropped, where the request was refused)
-    last fragment             --> IncomingInstance.commit --> C-STORE-RSP
+                              \\-> another request: its response is prepared
+    fragment of a data set    --> IncomingInstance.write (or dropped, where there is nothing to store)
+    last fragment             --> IncomingInstance.commit --> response
 
 A refused data set is read to its end, since the response may only follow the whole request. What is no DIMSE message is
 a ProtocolError; whoever reads the connection aborts the association then.
@@ -17,26 +17,27 @@ from typing import Protocol
 import structlog
 
 from node.receive.command import (
+    C_CANCEL_RQ,
+    C_ECHO_RQ,
     C_STORE_RQ,
     COMMAND_DATA_SET_TYPE,
     COMMAND_FIELD,
     MAX_COMMAND_BYTES,
     NO_DATA_SET,
+    RESPONSE,
     ProtocolError,
     StoreRequest,
     decode_elements,
     number,
+    plain_response,
     store_request,
     store_response,
 )
 from node.receive.reception import IncomingInstance, Reception
 from node.receive.statuses import SUCCESS, Refused, StoreStatus
 
-MAX_OTHER_DATA_SET_BYTES = 1 << 20
-"""Data set of a message other than C-STORE: they are held in memory, and none that we answer has one at all."""
-
-LAST_COMMAND = b"\x03"
-LAST_DATA = b"\x02"
+UNRECOGNISED_OPERATION = 0x0211
+"""Status for every request other than C-STORE and C-ECHO (PS3.7 annex C.5.24)."""
 
 log = structlog.get_logger(__name__)
 
@@ -61,9 +62,7 @@ class MessageReader:
     contexts
         The accepted presentation contexts by ID; looked up late, since negotiation fills it.
     respond
-        Called with context ID and encoded command set of each C-STORE response.
-    forward
-        Called with context ID and fragments (control header first) of each complete message that is no C-STORE.
+        Called with context ID and encoded command set of each response.
     """
 
     def __init__(
@@ -71,19 +70,17 @@ class MessageReader:
         reception: Reception,
         contexts: Callable[[], Mapping[int, AcceptedContext]],
         respond: Callable[[int, bytes], None],
-        forward: Callable[[int, list[bytes]], None],
     ) -> None:
         self._reception = reception
         self._contexts = contexts
         self._respond = respond
-        self._forward = forward
         self._context_id: int | None = None
         self._command = bytearray()
         self._command_complete = False
         self._request: StoreRequest | None = None
         self._incoming: IncomingInstance | None = None
         self._refused: Refused | None = None
-        self._other_data = bytearray()
+        self._plain_response = b""
 
     @property
     def in_message(self) -> bool:
@@ -109,11 +106,7 @@ class MessageReader:
         """Take bytes of a data set; a fragment may come in several pieces."""
         if not self._command_complete or context_id != self._context_id:
             raise ProtocolError("a data set without a command set before it")
-        if self._request is None:
-            self._other_data += fragment
-            if len(self._other_data) > MAX_OTHER_DATA_SET_BYTES:
-                raise ProtocolError("the data set of a message other than C-STORE is too long")
-        elif self._incoming is not None:
+        if self._incoming is not None:
             try:
                 self._incoming.write(fragment)
             except Refused as refused:
@@ -123,7 +116,7 @@ class MessageReader:
         """The last fragment of the data set has been taken."""
         assert self._context_id is not None
         if self._request is None:
-            self._pass_on(self._context_id, [LAST_DATA + bytes(self._other_data)])
+            self._answer_plainly(self._context_id)
             return
         if self._incoming is not None:
             try:
@@ -147,9 +140,13 @@ class MessageReader:
 
     def _understand(self, context_id: int) -> None:
         elements = decode_elements(bytes(self._command))
-        if number(elements, COMMAND_FIELD) != C_STORE_RQ:
+        field = number(elements, COMMAND_FIELD)
+        if field != C_STORE_RQ:
+            if field != C_CANCEL_RQ and not field & RESPONSE:
+                status = SUCCESS.code if field == C_ECHO_RQ else UNRECOGNISED_OPERATION
+                self._plain_response = plain_response(elements, status)
             if number(elements, COMMAND_DATA_SET_TYPE) == NO_DATA_SET:
-                self._pass_on(context_id, [])
+                self._answer_plainly(context_id)
             return
         request = self._request = store_request(elements, context_id)
         context = self._contexts()[context_id]
@@ -179,14 +176,16 @@ class MessageReader:
         self._reset()
         self._respond(request.context_id, store_response(request, status.code, comment))
 
-    def _pass_on(self, context_id: int, data: list[bytes]) -> None:
-        fragments = [LAST_COMMAND + bytes(self._command), *data]
+    def _answer_plainly(self, context_id: int) -> None:
+        """Answer a request other than C-STORE; a cancellation or a response, which nobody asked for, gets no answer."""
+        response = self._plain_response
         self._reset()
-        self._forward(context_id, fragments)
+        if response:
+            self._respond(context_id, response)
 
     def _reset(self) -> None:
         self._context_id = None
         self._command = bytearray()
         self._command_complete = False
         self._request = self._incoming = self._refused = None
-        self._other_data = bytearray()
+        self._plain_response = b""

@@ -21,7 +21,7 @@ from typing import Any, cast
 import structlog
 from pynetdicom.association import Association
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import A_P_ABORT, P_DATA
+from pynetdicom.pdu_primitives import A_P_ABORT
 from pynetdicom.transport import AssociationSocket
 
 from node.receive.command import MAX_COMMAND_BYTES, ProtocolError, p_data_pdus
@@ -78,7 +78,9 @@ class ReadAheadSocket(AssociationSocket):
         How long a read in the middle of a PDU may wait.
     """
 
-    def __init__(self, assoc: Association, connection: socket.socket, first_bytes: bytes, stall_timeout_s: float):
+    def __init__(
+        self, assoc: Association, connection: socket.socket, first_bytes: bytes, stall_timeout_s: float | None
+    ):
         super().__init__(assoc, client_socket=connection)
         connection.settimeout(stall_timeout_s)
         self._buffer = bytearray(max(BUFFER_BYTES, len(first_bytes)))
@@ -111,7 +113,9 @@ class ReadAheadSocket(AssociationSocket):
             return False
         if isinstance(connection, ssl.SSLSocket) and connection.pending():
             return True
-        found = {handle for handle, _ in self._poll.poll(WAIT_S * 1000)}
+        # An event that waits to be acted on comes first.
+        wait_s = WAIT_S if self.event_queue.empty() else 0
+        found = {handle for handle, _ in self._poll.poll(wait_s * 1000)}
         if self._wake_read.fileno() in found:
             self._wake_read.recv(64)
             found.discard(self._wake_read.fileno())
@@ -184,17 +188,6 @@ class SpoolingUpperLayer(DULServiceProvider):
         """Send a response; only for this thread, while the association is established."""
         maximum = cast(int, self.assoc.requestor.maximum_length)
         cast(AssociationSocket, self.socket).send(p_data_pdus(context_id, command_set, maximum))
-
-    def forward(self, context_id: int, fragments: list[bytes]) -> None:
-        """Give a complete message to pynetdicom."""
-        primitive = P_DATA()
-        for fragment in fragments:
-            primitive.presentation_data_value_list.append((context_id, fragment))
-        try:
-            self.assoc.dimse.receive_primitive(primitive)
-        except Exception as error:
-            raise ProtocolError(f"not a DIMSE message: {type(error).__name__}") from error
-        self.bell.set()
 
     def send_pdu(self, primitive: Any) -> None:
         super().send_pdu(primitive)

@@ -1,0 +1,126 @@
+"""Listener processes that are killed, replaced, drained and orphaned: what was acknowledged is there in any case."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from pydicom import dcmread
+
+from node.errors import ConfigurationError
+from node.receive import port
+from node.storage.spool import ended_associations
+from tests.receive.listening import RunningProcess, listening_process, make_configuration, wait_until
+from tests.receive.raw_peer import (
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    CT,
+    IMPLICIT,
+    PeerGone,
+    RawPeer,
+    echoes,
+    p_data,
+    pdv,
+    small_data_set,
+    store_command,
+)
+
+CONTEXTS = {1: (CT, [IMPLICIT])}
+
+
+def answers(node: RunningProcess) -> bool:
+    try:
+        return echoes(node.port)
+    except (OSError, PeerGone):
+        return False
+
+
+def test_a_listener_killed_after_its_acknowledgement_has_the_instance_and_is_replaced(tmp_path: Path) -> None:
+    with listening_process(make_configuration(tmp_path)) as node:
+        (first,) = node.children()
+        with RawPeer(node.port) as peer:
+            peer.associate(CONTEXTS)
+            assert peer.store(1, CT, "1.2.3", small_data_set(extra=os.urandom(5000))) == 0
+            peer.send(p_data(pdv(1, 3, store_command(CT, "1.2.4")), pdv(1, 0, bytes(9000))))
+            wait_until("the second instance to arrive in part", node.partials)
+            first.kill()
+            with pytest.raises(PeerGone):
+                peer.read_pdu()
+        (entry,) = node.instances()
+        assert dcmread(entry.path, force=True).SOPInstanceUID == "1.2.3"
+        wait_until("a replacement that answers", lambda: answers(node))
+        assert [child.pid for child in node.children()] != [first.pid]
+        # The supervisor does what the dead process no longer could.
+        assert list(ended_associations(node.spool.inbox)) == [entry.association]
+        assert node.partials() == []
+        assert len(node.instances()) == 1
+
+
+def test_the_limit_of_associations_counts_over_all_processes_and_both_are_used(tmp_path: Path) -> None:
+    configuration = make_configuration(tmp_path, processes=2, max_associations=4)
+    with listening_process(configuration) as node:
+        peers = [RawPeer(node.port) for _ in range(5)]
+        kinds = []
+        for number, peer in enumerate(peers):
+            kinds.append(peer.associate(CONTEXTS)[0])
+            if kinds[-1] == ASSOCIATE_AC:
+                assert peer.store(1, CT, f"1.2.{number}", small_data_set(sop_instance=f"1.2.{number}")) == 0
+        assert kinds == [ASSOCIATE_AC] * 4 + [ASSOCIATE_RJ]
+        processes = [entry.association.partition("-")[0] for entry in node.instances()]
+        assert len(set(processes)) == 2
+        # A process that dies takes its associations out of the count.
+        for child in node.children():
+            child.kill()
+        wait_until("room again", lambda: answers(node))
+        for peer in peers:
+            peer.socket.close()
+
+
+def test_sigterm_ends_all_processes_after_the_running_instance(tmp_path: Path) -> None:
+    with listening_process(make_configuration(tmp_path, processes=2)) as node:
+        children = node.children()
+        with RawPeer(node.port) as peer:
+            peer.associate(CONTEXTS)
+            data = small_data_set(extra=os.urandom(9000))
+            peer.send(p_data(pdv(1, 3, store_command(CT, "1.2.3")), pdv(1, 0, data[:3000])))
+            wait_until("the partial file", node.partials)
+            node.stop()
+            peer.send(p_data(pdv(1, 2, data[3000:])))
+            assert peer.status() == 0
+            peer.release()
+        assert node.process.wait(30) == 0
+        assert not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+        assert len(node.instances()) == 1
+        assert list(node.spool.partial.iterdir()) == []
+
+
+def test_listeners_whose_parent_is_killed_end_themselves_and_free_the_port(tmp_path: Path) -> None:
+    with listening_process(make_configuration(tmp_path, processes=2)) as node:
+        children = node.children()
+        node.process.send_signal(signal.SIGKILL)
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert alive == []
+        with pytest.raises(ConnectionRefusedError):
+            RawPeer(node.port)
+
+
+def test_the_listener_loads_neither_torch_nor_a_database() -> None:
+    program = "import json, sys, node.receive.supervisor; print(json.dumps(sorted(sys.modules)))"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(json.loads(said.stdout))
+    assert "pynetdicom" in loaded
+    assert loaded.isdisjoint({"torch", "sqlalchemy", "monai", "celery", "fastapi", "highdicom", "scipy"})
+
+
+def test_a_port_that_is_taken_is_told_with_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port, "PORT_WAIT_S", 0.2)
+    with port.open_port("127.0.0.1", 0) as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=rf"listen: 127\.0\.0\.1:{number} cannot be opened"):
+            port.open_port("127.0.0.1", number)
