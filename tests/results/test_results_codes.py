@@ -25,7 +25,7 @@ PUBLIC = [
 ]
 
 
-CONCEPTS: dict[str, dict[str, Any]] = pydicom.sr._concepts_dict.concepts  # type: ignore[assignment]
+CONCEPTS: dict[str, dict[str, Any]] = pydicom.sr._concepts_dict.concepts
 
 
 @pytest.mark.parametrize("code", PUBLIC, ids=lambda c: f"{c.scheme_designator} {c.value}")

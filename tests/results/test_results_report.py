@@ -86,6 +86,7 @@ def test_highdicom_reads_the_same_numbers_from_the_report(planar: Findings, tmp_
         assert [(m.name.meaning, m.value, m.unit.value) for m in group.get_measurements()] == expected
         assert group.finding_type == region.finding
         roi = group.roi
+        assert roi is not None
         np.testing.assert_allclose(roi.value, region.contours[0].points)
     (study,) = content.get_volumetric_roi_measurement_groups(tracking_uid=tracking_uid("job-1", "study"))
     assert [(m.name.meaning, m.value) for m in study.get_measurements()] == [
