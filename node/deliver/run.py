@@ -26,10 +26,11 @@ from node.deliver.backoff import next_attempt_at, next_question_at
 from node.deliver.find import Wanted, has_object
 from node.deliver.scu import SendOutcome, send_files
 from node.errors import OsteonError, PermanentError
-from node.jobs.heartbeat import Heartbeat, utc_now
+from node.jobs.heartbeat import Heartbeat, Held, utc_now
 from node.registry import confirmations, deliveries
 from node.registry.database import Registry
 from node.registry.deliveries import NEVER, ClaimedDelivery
+from node.registry.jobs import LeaseLost
 from node.settings import Configuration, Destination
 from node.storage import Storage
 
@@ -110,7 +111,10 @@ class DeliveryRunner:
             )
             return len(claims)
         with self._heartbeat.hold(DeliveryLease(tuple(claims)), self._settings.lease_s) as held:
-            outcomes = self._send(claims, destination)
+            try:
+                outcomes = self._send(claims, destination, held)
+            except LeaseLost:  # what was sent is sent again by whoever has the lease: the same objects
+                return len(claims)
             with held.finishing():
                 sent = self._record(outcomes, destination)
         bound = log.bind(destination=destination.name, sent=len(sent), claimed=len(claims))
@@ -137,7 +141,7 @@ class DeliveryRunner:
         return next((d for d in self._configuration.destinations if d.name == name), None)
 
     def _send(
-        self, claims: Sequence[ClaimedDelivery], destination: Destination
+        self, claims: Sequence[ClaimedDelivery], destination: Destination, held: Held
     ) -> list[tuple[ClaimedDelivery, SendOutcome]]:
         outcomes = []
         with ExitStack() as files:
@@ -156,6 +160,7 @@ class DeliveryRunner:
                     destination.ae_title,
                     destination.calling_ae_title or self._configuration.settings.listen.ae_title,
                     destination.tls,
+                    lambda done, total: held.progress(done / total, ""),
                 )
                 outcomes += [(paths[outcome.path], outcome) for outcome in sent]
         return outcomes

@@ -41,6 +41,10 @@ STATUS_INTERVAL_S = 10.0
 GRACE_S = 20.0
 """What running work may take to end after SIGTERM; below the 30 s after which most supervisors kill."""
 
+STALLED_AFTER_S = 3600.0
+"""Work that has not said for so long how far it is will never end: its process is ended and the work given to another.
+A heartbeat alone would keep the lease of a worker that hangs in a driver for ever."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -82,6 +86,9 @@ class Held:
     lease_s: float
     renewed_at: float
     prolong: Callable[[Held], None] = field(repr=False)
+    steps: int = 0
+    seen_steps: int = 0
+    stepped_at: float = 0.0
     fraction: float = 0.0
     text: str = ""
     lost: bool = False
@@ -94,6 +101,7 @@ class Held:
         """Report how far the work is; raises LeaseLost or Cancelled where it is in vain."""
         self.check()
         self.fraction, self.text, self.changed = min(max(fraction, 0.0), 1.0), text, True
+        self.steps += 1
 
     def confirm(self) -> None:
         """Renew the lease now, and raise LeaseLost or Cancelled if there is no point in going on."""
@@ -170,7 +178,7 @@ class Heartbeat:
     @contextmanager
     def hold(self, lease: Lease, lease_s: float) -> Iterator[Held]:
         """Keep `lease`, just claimed, alive while the block runs."""
-        held = Held(lease, lease_s, self._monotonic(), self._prolong)
+        held = Held(lease, lease_s, self._monotonic(), self._prolong, stepped_at=self._monotonic())
         with self._lock:
             self._held.append(held)
             self._status_due = True
@@ -217,12 +225,28 @@ class Heartbeat:
     def _keep(self, held: Held) -> None:
         if held.lost or held.finished:
             return
+        if self._has_stalled(held):
+            held.lost = True
+            self._end_process(1)
+            return
         due = self._monotonic() - held.renewed_at >= held.lease_s / RENEWALS_PER_LEASE
         if due or held.changed:
             self._prolong(held)
         if not held.cancelled:
             with self._registry.reading() as session:
                 held.cancelled = held.lease.stop_wanted(session)
+
+    def _has_stalled(self, held: Held) -> bool:
+        """Whether the work hangs; its lease is then over."""
+        now = self._monotonic()
+        if held.steps != held.seen_steps:
+            held.seen_steps, held.stepped_at = held.steps, now
+        if now - held.stepped_at < STALLED_AFTER_S:
+            return False
+        log.error("work.stalled", job=held.lease.job_id, last=held.text, silent_s=round(now - held.stepped_at))
+        with self._registry.transaction() as session:
+            held.lease.renew(session, self._clock(), 0.0, held.fraction, held.text)  # the next sweep takes it
+        return True
 
     def _prolong(self, held: Held) -> None:
         held.changed = False

@@ -356,13 +356,13 @@ def resend_failed(session: Session, destination: str, now: datetime) -> list[int
     return ids
 
 
-def expire_delivery_worker(session: Session, worker: str, now: datetime) -> int:
-    """End the delivery leases of a worker that is known to be dead, so that the next sweep takes them back."""
+def expire_delivery_holders(session: Session, prefix: str, now: datetime) -> int:
+    """End the delivery leases of workers known to be dead; `prefix` as in `node.registry.jobs.expire_holders`."""
     statement = (
         update(Delivery)
         .where(
             Delivery.state == DeliveryState.SENDING.value,
-            Delivery.lease_owner.startswith(f"{worker}/", autoescape=True),
+            Delivery.lease_owner.startswith(prefix, autoescape=True),
         )
         .values(lease_until=now)
         .execution_options(synchronize_session=False)

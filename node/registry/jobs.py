@@ -330,11 +330,14 @@ def count_due_jobs(session: Session, now: datetime) -> int:
     return session.scalar(due) or 0
 
 
-def expire_worker(session: Session, worker: str, now: datetime) -> int:
-    """End the job leases of a worker that is known to be dead, so that the next sweep takes them back at once."""
+def expire_holders(session: Session, prefix: str, now: datetime) -> int:
+    """End the job leases of workers known to be dead, so that the next sweep takes the work back at once.
+
+    `prefix` is what their tokens begin with: a worker's name and "/", or what the names of a whole node begin with.
+    """
     statement = (
         update(Job)
-        .where(Job.state == JobState.RUNNING.value, Job.lease_owner.startswith(f"{worker}/", autoescape=True))
+        .where(Job.state == JobState.RUNNING.value, Job.lease_owner.startswith(prefix, autoescape=True))
         .values(lease_until=now)
         .execution_options(synchronize_session=False)
     )

@@ -47,6 +47,11 @@ def forget_worker(session: Session, name: str) -> None:
     session.execute(delete(Worker).where(Worker.name == name))
 
 
+def forget_workers(session: Session, prefix: str) -> None:
+    """Remove the rows of all workers whose name begins so, known to be dead."""
+    session.execute(delete(Worker).where(Worker.name.startswith(prefix, autoescape=True)))
+
+
 def forget_silent_workers(session: Session, now: datetime, silent_s: float) -> None:
     """Remove the rows of workers that were killed long ago."""
     session.execute(delete(Worker).where(Worker.heartbeat_at < now - timedelta(seconds=silent_s)))

@@ -13,13 +13,16 @@ out (ports, the Redis socket) goes down through the environment, where every set
 
 from __future__ import annotations
 
+import os
 import re
+import secrets
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from sqlalchemy import select
@@ -29,10 +32,10 @@ from node.jobs.app import DELIVER, INFER, UPKEEP
 from node.jobs.embedded_redis import is_up, redis_command, redis_url, set_aside_journal
 from node.jobs.heartbeat import GRACE_S, utc_now
 from node.registry.database import Registry
-from node.registry.deliveries import expire_delivery_worker
-from node.registry.jobs import expire_worker
+from node.registry.deliveries import expire_delivery_holders
+from node.registry.jobs import expire_holders
 from node.registry.models import Worker
-from node.registry.workers import forget_worker
+from node.registry.workers import forget_workers
 from node.settings import Configuration
 from node.supervise.child import Part
 from node.supervise.ports import answers
@@ -42,6 +45,8 @@ LISTEN_GRACE_S = 40.0
 
 WORKER_GRACE_S = GRACE_S + 5.0
 """A worker gives its work back after GRACE_S by itself."""
+
+HOST_LENGTH = 40  # of the host's name within a worker's, which has its limit
 
 _REDIS_LINE = re.compile(r"^\d+:\w+ .*? ([.*#-]) (.*)$")  # "123:M 01 Jan 2026 10:00:00.000 * Ready to accept"
 
@@ -90,8 +95,8 @@ def embedded_redis_part(configuration: Configuration) -> Part:
     )
 
 
-def node_parts(configuration: Configuration, registry: Registry, addresses: Addresses) -> list[Part]:
-    """Every part but Redis, in the order in which they are started."""
+def node_parts(configuration: Configuration, registry: Registry, addresses: Addresses, node: str) -> list[Part]:
+    """Every part but Redis, in the order in which they are started; `node` is its `node_name`."""
     settings = configuration.settings
     environment = {
         "OSTEON_REDIS_URL": addresses.redis_url,
@@ -104,12 +109,12 @@ def node_parts(configuration: Configuration, registry: Registry, addresses: Addr
         return [sys.executable, "-m", "node.cli.main", *words, *folders]
 
     def worker(label: str, queues: Sequence[str], extra: dict[str, str]) -> Part:
-        names = WorkerNames(label)
+        names = WorkerNames(node, label)
         return Part(
             name=label,
             command=lambda: program("worker", *[w for q in queues for w in ("--queue", q)], "--name", names.next()),
             is_ready=_beats(registry),
-            on_exit=lambda _code: release_work(registry, names.current),
+            on_exit=lambda _code: release_work(registry, f"{names.current}/"),
             environment={**environment, **extra},
             stop_order=2,
             grace_s=WORKER_GRACE_S,
@@ -147,32 +152,43 @@ def node_parts(configuration: Configuration, registry: Registry, addresses: Addr
 class WorkerNames:
     """Names for the successive processes of one part; none comes back, so a dead one's leases are surely its own."""
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._run = f"{utc_now():%Y%m%dT%H%M%S%f}"
+    def __init__(self, node: str, label: str) -> None:
+        self._prefix = f"{node}:{label}:{os.getpid()}"
         self._count = 0
 
     @property
     def current(self) -> str:
-        return f"{self._label}@{socket.gethostname()}:{self._run}-{self._count}"
+        return f"{self._prefix}.{self._count}"
 
     def next(self) -> str:
         self._count += 1
         return self.current
 
 
-def release_work(registry: Registry, worker: str) -> None:
-    """End the leases of a worker whose process has ended: its work goes on at the next sweep, not after the lease."""
+def node_name(data_dir: Path) -> str:
+    """What the names of this node's workers begin with: the host and a number that the data folder keeps."""
+    file = data_dir / "node-id"
+    if not file.exists():
+        file.write_text(f"{secrets.token_hex(4)}\n")
+    return f"{socket.gethostname()[:HOST_LENGTH]}-{file.read_text().strip()[:8]}"
+
+
+def release_work(registry: Registry, prefix: str) -> None:
+    """End the leases of workers whose processes have ended: their work goes on at the next sweep, not after the lease.
+
+    `prefix` is a worker's name and "/", or a node's name and ":".
+    """
+    now = utc_now()
     try:
         with registry.transaction() as session:
-            now = utc_now()
-            jobs, deliveries = expire_worker(session, worker, now), expire_delivery_worker(session, worker, now)
-            forget_worker(session, worker)
+            jobs = expire_holders(session, prefix, now)
+            deliveries = expire_delivery_holders(session, prefix, now)
+            forget_workers(session, prefix.removesuffix("/"))
     except SQLAlchemyError as error:
-        log.warning("serve.release_failed", worker=worker, error=type(error).__name__)
+        log.warning("serve.release_failed", of=prefix, error=type(error).__name__)
         return
     if jobs or deliveries:
-        log.warning("serve.work_released", worker=worker, jobs=jobs, deliveries=deliveries)
+        log.warning("serve.work_released", of=prefix, jobs=jobs, deliveries=deliveries)
 
 
 def _beats(registry: Registry) -> Callable[[int], bool]:

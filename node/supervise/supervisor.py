@@ -11,7 +11,6 @@ the registry. Children write to the same standard error, so there is one stream 
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from node.registry.database import Registry
 from node.registry.migrate import upgrade
 from node.settings import Configuration
 from node.supervise.child import Child, Part
-from node.supervise.parts import Addresses, embedded_redis_part, node_parts
+from node.supervise.parts import Addresses, embedded_redis_part, node_name, node_parts, release_work
 from node.supervise.ports import claim_port
 
 LOOK_S = 0.1
@@ -187,13 +186,15 @@ def _start(supervisor: Supervisor, configuration: Configuration, registry: Regis
     if not configuration.settings.queue.url:
         supervisor.start([embedded_redis_part(configuration)])
     upgrade(registry)
-    supervisor.start(node_parts(configuration, registry, addresses))
+    node = node_name(configuration.data_dir)
+    release_work(registry, f"{node}:")  # an earlier `serve` on this folder that was killed: its workers died with it
+    supervisor.start(node_parts(configuration, registry, addresses, node))
     log.info(
         "ready",
         dicom=f"{listen.ae_title}@{listen.host}:{addresses.dicom_port}",
         dashboard=f"http://{dashboard.host}:{addresses.dashboard_port}/",
         data=str(configuration.data_dir),
-        host=socket.gethostname(),
+        node=node,
         version=__version__,
         after_s=round(time.monotonic() - began, 1),
     )

@@ -156,7 +156,7 @@ def test_the_leases_of_a_dead_worker_can_be_ended_at_once_and_nobody_elses(
     must_claim(registry, mine, "infer_1@h:1/abc")
     must_claim(registry, other, "inferX1@h:1/abc")  # "_" is a wildcard in LIKE
     with registry.transaction() as session:
-        assert jobs.expire_worker(session, "infer_1@h:1", later(0)) == 1
+        assert jobs.expire_holders(session, "infer_1@h:1/", later(0)) == 1
         assert jobs.expire_leases(session, later(0.1), max_attempts=3).queued == (mine,)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from node.jobs.heartbeat import GRACE_S, Cancelled, Heartbeat
+from node.jobs.heartbeat import GRACE_S, STALLED_AFTER_S, Cancelled, Heartbeat
 from node.jobs.infer import JobLease
 from node.registry import job_requests, jobs
 from node.registry.database import Registry
@@ -146,6 +146,22 @@ def test_a_drained_worker_gives_its_work_back_when_the_time_is_up(
     assert (row(registry, claimed.id).state, row(registry, claimed.id).attempts) == ("queued", 0)
     with registry.reading() as session:
         assert session.scalars(select(Worker)).all() == []
+
+
+def test_work_that_says_nothing_for_an_hour_is_taken_from_its_process(
+    registry: Registry, beating: Heartbeat, claimed: ClaimedJob, clock: Clock, ended: list[int]
+) -> None:
+    with beating.hold(JobLease(claimed), LEASE_S) as held:
+        for _ in range(3):  # slow, but it moves
+            clock.seconds += STALLED_AFTER_S - 1
+            held.progress(0.5, "the long step")
+            beating.beat()
+        assert ended == []
+        clock.seconds += STALLED_AFTER_S
+        beating.beat()
+    assert ended == [1]
+    with registry.transaction() as session:
+        assert jobs.expire_leases(session, clock.now(), max_attempts=3).queued == (claimed.id,)
 
 
 def test_an_outcome_that_is_being_written_is_not_given_back(
