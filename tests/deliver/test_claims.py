@@ -1,0 +1,160 @@
+"""Deliveries in the registry, on SQLite and on a real PostgreSQL: claims, leases and a person's wishes.
+
+The race of real processes is run for jobs (tests/jobs/test_claims.py); here two transactions meet on purpose.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from node.registry import deliveries
+from node.registry.confirmations import claim_question, due_questions, mark_verified, note_unverified
+from node.registry.database import Registry
+from node.registry.deliveries import NEVER, PlannedDelivery, claim_deliveries
+from node.registry.jobs import NewResult, claim_job, complete_job
+from node.registry.models import Delivery, Job, Study
+from tests.fixtures.postgres import postgres_server, postgres_url
+from tests.fixtures.registry import registry
+
+__all__ = ["postgres_server", "postgres_url", "registry"]
+
+NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+LEASE_S = 60.0
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def finished(registry: Registry) -> Callable[..., list[int]]:
+    """Make a done job with SR and SEG, in the wrong order, for the destinations named; returns the deliveries' ids."""
+    made: list[int] = []
+
+    def finish(*destinations: str) -> list[int]:
+        number = len(made) + 1
+        made.append(number)
+        with registry.transaction() as session:
+            study = Study(study_uid=f"1.2.{number}", created_at=NOW)
+            session.add(study)
+            session.flush()
+            job = Job(key=f"k{number}", study_id=study.id, pipeline="p", state="queued", available_at=NOW,
+                      created_at=NOW, destinations=[])  # fmt: skip
+            session.add(job)
+            session.flush()
+            claim = claim_job(session, job.id, "w/1", NOW, LEASE_S)
+            assert claim is not None
+            results = [
+                NewResult(kind, f"1.3.{number}.{n}", "1.2.840", f"1.4.{number}", f"results/{number}/{n}", "0" * 64, 1)
+                for n, kind in enumerate(("sr", "seg"))
+            ]
+            planned = [PlannedDelivery(r.sop_uid, name) for name in destinations for r in results]
+            return complete_job(session, claim, NOW, results, planned, {})
+
+    return finish
+
+
+def test_a_batch_holds_what_is_due_at_one_destination_in_the_order_of_sending(
+    registry: Registry, finished: Callable[..., list[int]]
+) -> None:
+    first, _, elsewhere, _ = finished("pacs", "elsewhere")
+    finished("pacs")
+    with registry.transaction() as session:
+        batch = claim_deliveries(session, first, "a/1", at(1), LEASE_S, 32)
+        assert claim_deliveries(session, first, "b/1", at(1), LEASE_S, 32) == []
+        other = claim_deliveries(session, elsewhere, "b/1", at(1), LEASE_S, 1)
+    assert [(c.kind, c.study_uid) for c in batch] == [
+        ("seg", "1.2.1"), ("sr", "1.2.1"), ("seg", "1.2.2"), ("sr", "1.2.2"),
+    ]  # fmt: skip
+    assert [(c.id, c.destination) for c in other] == [(elsewhere, "elsewhere")], "no more than asked for"
+
+
+def test_two_workers_that_claim_at_the_same_moment_share_nothing(
+    registry: Registry, finished: Callable[..., list[int]]
+) -> None:
+    ids = [delivery for _ in range(8) for delivery in finished("pacs")]
+    start = threading.Barrier(4)
+    claimed: dict[str, list[int]] = {}
+
+    def claim(name: str, wanted: int) -> None:
+        mine = Registry(registry.url)
+        start.wait(timeout=30)
+        with mine.transaction() as session:
+            claimed[name] = [c.id for c in claim_deliveries(session, wanted, f"{name}/1", at(1), LEASE_S, 5)]
+        mine.dispose()
+
+    threads = [threading.Thread(target=claim, args=(f"w{n}", ids[4 * n])) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    won = [delivery for batch in claimed.values() for delivery in batch]
+    assert won and len(won) == len(set(won))
+    with registry.reading() as session:
+        for name, batch in claimed.items():
+            owners = set(session.scalars(select(Delivery.lease_owner).where(Delivery.id.in_(batch))))
+            assert owners <= {f"{name}/1"}
+
+
+def test_a_lease_is_renewed_as_long_as_any_of_the_batch_is_held(
+    registry: Registry, finished: Callable[..., list[int]]
+) -> None:
+    first, second = finished("pacs")
+    with registry.transaction() as session:
+        batch = claim_deliveries(session, first, "a/1", at(1), LEASE_S, 32)
+        assert deliveries.renew_deliveries(session, batch, at(50), LEASE_S)
+        assert deliveries.expire_deliveries(session, at(70), lambda _n: at(80)) == ([], [])
+        session.execute(update(Delivery).where(Delivery.id == second).values(lease_owner="b/1"))
+        assert deliveries.renew_deliveries(session, batch, at(60), LEASE_S)
+        session.execute(update(Delivery).values(lease_owner="b/1"))
+        assert not deliveries.renew_deliveries(session, batch, at(60), LEASE_S)
+
+
+def test_a_worker_that_is_lost_too_often_fails_the_delivery(
+    registry: Registry, finished: Callable[..., list[int]]
+) -> None:
+    first, second = finished("pacs")
+    with registry.transaction() as session:
+        claim_deliveries(session, first, "a/1", at(1), LEASE_S, 32)
+        back, failed = deliveries.expire_deliveries(session, at(100), lambda _n: None)
+    assert (back, sorted(failed)) == ([], sorted([first, second]))
+
+
+def test_what_is_given_back_is_due_at_once_with_all_its_attempts(
+    registry: Registry, finished: Callable[..., list[int]]
+) -> None:
+    first, _ = finished("pacs")
+    with registry.transaction() as session:
+        batch = claim_deliveries(session, first, "a/1", at(1), LEASE_S, 32)
+        deliveries.give_back_deliveries(session, batch, at(2))
+    with registry.transaction() as session:
+        assert {c.attempt for c in claim_deliveries(session, first, "b/1", at(2), LEASE_S, 32)} == {1}
+
+
+def test_a_question_is_asked_by_one_and_ends_with_the_answer(
+    registry: Registry, finished: Callable[..., list[int]]
+) -> None:
+    first, _ = finished("pacs")
+    with registry.transaction() as session:
+        for sent in claim_deliveries(session, first, "a/1", at(1), LEASE_S, 32):
+            assert deliveries.mark_sent(session, sent, at(2), at(10))
+    with registry.transaction() as session:
+        assert due_questions(session, at(9), 10) == []
+        asked = due_questions(session, at(10), 10)
+        assert len(asked) == 2
+        claim = claim_question(session, asked[0], at(10), at(70))
+        assert claim is not None and claim.sent_at == at(2)
+        assert claim_question(session, asked[0], at(11), at(70)) is None
+        assert mark_verified(session, claim, at(12))
+        other = claim_question(session, asked[1], at(10), at(70))
+        assert other is not None
+        note_unverified(session, other, at(12), NEVER, "never listed")
+    with registry.transaction() as session:
+        assert due_questions(session, at(10**6), 10) == []
+        states = {row.id: row.state for row in session.scalars(select(Delivery))}
+    assert states == {asked[0]: "verified", asked[1]: "sent"}
