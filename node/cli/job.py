@@ -1,0 +1,112 @@
+"""`osteon job`: what an operator does about jobs and results from the command line.
+
+Everything here writes the registry only; a running node's sweep sees it within seconds and acts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from sqlalchemy.orm import Session
+
+from node.cli.main import config_options
+from node.registry import job_requests, queries
+from node.registry.database import Registry
+from node.registry.deliveries import resend_failed
+from node.registry.migrate import upgrade
+from node.registry.series import force_complete
+from node.settings import load_configuration
+
+
+@contextmanager
+def _writing(config_dir: Path | None, data_dir: Path | None) -> Iterator[Session]:
+    registry = Registry(load_configuration(config_dir, data_dir).database_url)
+    try:
+        upgrade(registry)
+        with registry.transaction() as session:
+            yield session
+    finally:
+        registry.dispose()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@click.group()
+def job() -> None:
+    """List, retry, cancel or re-run jobs; resend results."""
+
+
+@job.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, with everything the status page shows.")
+@config_options
+def list_jobs(as_json: bool, config_dir: Path | None, data_dir: Path | None) -> None:
+    """The newest jobs with their state, the reason, and how far their results have come."""
+    with _writing(config_dir, data_dir) as session:
+        jobs = queries.overview(session, _now()).recent_jobs
+    if as_json:
+        click.echo(json.dumps([vars(one) for one in jobs], indent=2, default=str))
+        return
+    for one in jobs:
+        delivered = ", ".join(f"{count} {state}" for state, count in one.deliveries.items()) or "nothing to deliver"
+        click.echo(f"{one.id:>6}  {one.state:<9}  {one.pipeline} r{one.revision}  {delivered}  {one.study_uid}")
+        if one.reason:
+            click.echo(f"        {one.reason}")
+
+
+@job.command()
+@click.argument("job_id", type=int)
+@config_options
+def retry(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Queue a failed or cancelled job again."""
+    with _writing(config_dir, data_dir) as session:
+        job_requests.retry_job(session, job_id, _now())
+    click.echo(f"job {job_id} is queued again")
+
+
+@job.command()
+@click.argument("job_id", type=int)
+@config_options
+def cancel(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Cancel a job; one that runs is stopped at its next step. `retry` undoes it."""
+    with _writing(config_dir, data_dir) as session:
+        state = job_requests.cancel_job(session, job_id, _now())
+    asked = state.value == "running"
+    click.echo(f"job {job_id} runs; its worker was asked to stop" if asked else f"job {job_id} is cancelled")
+
+
+@job.command()
+@click.argument("job_id", type=int)
+@config_options
+def rerun(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Run a finished job again as a new revision, which supersedes the earlier results."""
+    with _writing(config_dir, data_dir) as session:
+        new = job_requests.rerun_as_new_revision(session, job_id, _now())
+    click.echo(f"job {new} is queued as the next revision of job {job_id}")
+
+
+@job.command()
+@click.argument("destination")
+@config_options
+def resend(destination: str, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Send everything again that failed at DESTINATION."""
+    load_configuration(config_dir, data_dir).destination(destination)
+    with _writing(config_dir, data_dir) as session:
+        count = len(resend_failed(session, destination, _now()))
+    click.echo(f"{count} deliveries to {destination} are due again")
+
+
+@job.command()
+@click.argument("series_uid")
+@config_options
+def complete(series_uid: str, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Take a series as complete now, without waiting for its quiet period."""
+    with _writing(config_dir, data_dir) as session:
+        force_complete(session, series_uid, _now())
+    click.echo("the series is taken as complete at the next step of upkeep")

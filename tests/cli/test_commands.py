@@ -1,0 +1,129 @@
+"""The command line: help without torch, exit codes, sentences for what goes wrong, JSON where it is promised."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.phantoms import generate
+from tests.conftest import REPOSITORY
+
+DESIGN_VERBS = (
+    *("serve", "listen", "worker", "dashboard", "upkeep", "run", "route", "send", "doctor"),
+    *("phantom", "train", "evaluate", "models", "bench"),
+)
+
+
+def osteon(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "node.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=cwd or REPOSITORY,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize("verbs", [["--help"], ["serve", "--help"], ["listen", "--help"], ["run", "--help"]])
+def test_help_and_the_listener_start_without_torch(verbs: list[str]) -> None:
+    script = (
+        "import sys\n"
+        "from node.cli.main import cli\n"
+        f"cli.main({verbs!r}, standalone_mode=False)\n"
+        "import node.receive, node.dashboard.app, node.assemble.explain\n"
+        "assert not {'torch', 'monai'} & set(sys.modules), 'torch was imported'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_of_the_design_is_there() -> None:
+    text = osteon("--help").stdout
+    for verb in DESIGN_VERBS:
+        assert f"  {verb} " in text
+
+
+def test_a_wrong_configuration_ends_with_2_and_names_file_and_key(tmp_path: Path) -> None:
+    (tmp_path / "osteon.yaml").write_text("listen: {port: eleven}\n")
+    done = osteon("doctor", "--config", str(tmp_path))
+    assert done.returncode == 2
+    assert f"{tmp_path / 'osteon.yaml'}: listen.port" in done.stderr
+
+
+def test_an_unknown_pipeline_ends_with_2_and_lists_those_there_are(tmp_path: Path) -> None:
+    done = osteon("run", "bone-scam", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "bone-scan" in done.stderr
+
+
+def test_a_folder_without_dicom_ends_with_2_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("not DICOM")
+    done = osteon("run", "bone-scan", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2
+    assert "no DICOM file under" in done.stderr
+
+
+def test_a_planned_phantom_is_told_from_one_that_never_was(tmp_path: Path) -> None:
+    planned = osteon("phantom", "spect-ct", "--out", str(tmp_path))
+    unknown = osteon("phantom", "unicorn", "--out", str(tmp_path))
+    assert planned.returncode == unknown.returncode == 2
+    assert "planned but not in this version" in planned.stderr
+    assert "there is no phantom 'unicorn'" in unknown.stderr
+
+
+def test_content_that_is_no_bone_scan_ends_with_3_and_the_reason(shared_data: Path, tmp_path: Path) -> None:
+    done = osteon("run", "bone-scan", str(shared_data / "nm" / "FourBar.dcm"), "--out", str(tmp_path / "out"))
+    assert done.returncode == 3
+    assert done.stderr.startswith("refused: ")
+    assert not list((tmp_path / "out").glob("*.dcm"))
+
+
+@pytest.mark.slow
+def test_run_writes_what_the_design_promises(tmp_path: Path) -> None:
+    (scan,) = generate(1, 701, tmp_path / "in")
+    done = osteon("run", "bone-scan", str(scan), "--out", str(tmp_path / "out"), "--json")
+    assert done.returncode == 0, done.stderr
+    written = {"".join(path.suffixes[-2:]) for path in (tmp_path / "out").iterdir()}
+    assert {".seg.dcm", ".sr.dcm", ".sc.dcm"} <= written
+    assert list((tmp_path / "out").glob("*.png"))
+    assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "summary.json").read_text())
+
+
+def test_route_explain_names_the_rule_as_json(tmp_path: Path) -> None:
+    (scan,) = generate(1, 702, tmp_path / "in")
+    done = osteon("route", "explain", str(scan), "--json")
+    assert done.returncode == 0, done.stderr
+    (trace,) = json.loads(done.stdout)
+    assert "bone-scan" in json.dumps(trace)
+
+
+def test_doctor_on_a_fresh_folder_finds_the_shipped_weights_and_no_destination(tmp_path: Path) -> None:
+    done = osteon("doctor", "--json", "--data", str(tmp_path / "data"), OSTEON__LISTEN__PORT="1")
+    rows = {row["subject"]: row for row in json.loads(done.stdout)}
+    assert rows["destinations"]["outcome"] == "warning"
+    assert rows["database"]["outcome"] == rows["Redis"]["outcome"] == "ok"
+    weights = [row for subject, row in rows.items() if subject.startswith("weights ")]
+    assert len(weights) == 2
+    assert all(row["outcome"] == "ok" and "simulated" in row["sentence"] for row in weights)
+    assert not (tmp_path / "data").exists(), "doctor must not write"
+
+
+def test_doctor_names_a_gpu_that_is_configured_and_missing(tmp_path: Path) -> None:
+    done = osteon("doctor", "--json", "--data", str(tmp_path), OSTEON__WORKER__DEVICE="cuda:63")
+    rows = {row["subject"]: row for row in json.loads(done.stdout)}
+    assert done.returncode == 1
+    assert rows["device"]["outcome"] == "failed"
+    assert "cuda:63" in rows["device"]["sentence"]
+
+
+def test_jobs_are_listed_and_an_unknown_one_is_said(tmp_path: Path) -> None:
+    assert osteon("job", "list", "--data", str(tmp_path), "--json").stdout.strip() == "[]"
+    done = osteon("job", "retry", "17", "--data", str(tmp_path))
+    assert done.returncode == 1
+    assert "there is no job 17" in done.stderr
