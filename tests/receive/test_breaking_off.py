@@ -98,7 +98,7 @@ def test_an_abort_keeps_what_was_acknowledged_and_ends_the_association(node: Run
 
 
 def test_a_sender_that_stalls_in_mid_instance_is_aborted_after_the_dimse_timeout(tmp_path: Path) -> None:
-    configuration = make_configuration(tmp_path, dimse_timeout_s=0.5, network_timeout_s=60)
+    configuration = make_configuration(tmp_path, dimse_timeout_s=0.3, network_timeout_s=60)
     with listening(configuration) as node:
         for rest in (b"", pdv(1, 0, bytes(1000))[:500]):
             with RawPeer(node.port) as peer:
@@ -114,7 +114,7 @@ def test_a_sender_that_stalls_in_mid_instance_is_aborted_after_the_dimse_timeout
 
 
 def test_an_idle_association_is_ended_after_the_network_timeout(tmp_path: Path) -> None:
-    with listening(make_configuration(tmp_path, network_timeout_s=0.5)) as node, RawPeer(node.port) as peer:
+    with listening(make_configuration(tmp_path, network_timeout_s=0.3)) as node, RawPeer(node.port) as peer:
         peer.associate(CONTEXTS)
         assert peer.store(1, CT, "1.2.3", small_data_set()) == 0
         assert peer.read_pdu()[0] == ABORT
@@ -122,7 +122,7 @@ def test_an_idle_association_is_ended_after_the_network_timeout(tmp_path: Path) 
 
 
 def test_forty_silent_sockets_keep_nobody_out_and_are_closed_in_time(tmp_path: Path) -> None:
-    configuration = make_configuration(tmp_path, acse_timeout_s=1.5, max_associations=2)
+    configuration = make_configuration(tmp_path, acse_timeout_s=0.8, max_associations=2)
     with listening(configuration) as node:
         before = threading.active_count()
         silent = [socket.create_connection(("127.0.0.1", node.port), timeout=20) for _ in range(40)]
@@ -204,7 +204,8 @@ def test_who_breaks_the_protocol_is_aborted_and_the_node_answers_on(node: Runnin
     wait_until("the partial file to go", lambda: not node.partials())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(min_size=1, max_size=120), at=st.integers(0, 3))
 def test_noise_at_any_point_never_stores_and_never_stops_the_node(shared_node: Running, noise: bytes, at: int) -> None:
     steps = [
@@ -223,6 +224,7 @@ def test_noise_at_any_point_never_stores_and_never_stops_the_node(shared_node: R
     assert echoes(shared_node.port)
 
 
+@pytest.mark.slow
 def test_a_drain_lets_a_running_instance_finish_and_sends_idle_associations_home(tmp_path: Path) -> None:
     with listening(make_configuration(tmp_path)) as node, RawPeer(node.port) as busy, RawPeer(node.port) as idle:
         for peer in (busy, idle):

@@ -6,7 +6,7 @@ import io
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
@@ -46,6 +46,7 @@ def encoded_command(**values: object) -> bytes:
     return encoded
 
 
+@settings(max_examples=40, deadline=None)
 @given(UIDS, UIDS, st.integers(0, 65535))
 def test_a_request_that_pydicom_encoded_is_understood(sop_class: str, sop_instance: str, message_id: int) -> None:
     encoded = encoded_command(
@@ -60,6 +61,7 @@ def test_a_request_that_pydicom_encoded_is_understood(sop_class: str, sop_instan
     assert store_request(decode_elements(encoded), 3) == StoreRequest(3, message_id, sop_class, sop_instance, True)
 
 
+@settings(max_examples=40, deadline=None)
 @given(UIDS, UIDS, st.integers(0, 65535), st.sampled_from([0x0000, 0xA700, 0x0117]))
 def test_pydicom_understands_the_response(sop_class: str, sop_instance: str, message_id: int, status: int) -> None:
     comment = "disk nearly full" if status else ""
@@ -74,6 +76,7 @@ def test_pydicom_understands_the_response(sop_class: str, sop_instance: str, mes
     assert (response.AffectedSOPClassUID, response.AffectedSOPInstanceUID) == (sop_class, sop_instance)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_command_set_are_a_protocol_error_and_nothing_else(noise: bytes) -> None:
     try:
@@ -102,6 +105,7 @@ def test_a_response_is_cut_to_the_size_of_pdu_that_the_peer_takes() -> None:
     assert controls == [1, 1, 1, 3]
 
 
+@settings(max_examples=40, deadline=None)
 @given(UIDS, UIDS, st.sampled_from(["", "SCANNER", "CT 1"]))
 def test_pydicom_reads_the_header_that_is_put_before_a_data_set(sop_class: str, instance: str, source: str) -> None:
     meta = dcmread(io.BytesIO(file_header(sop_class, instance, ExplicitVRLittleEndian, source))).file_meta
@@ -118,6 +122,7 @@ def test_the_node_has_one_implementation_class() -> None:
     assert IMPLEMENTATION_CLASS_UID == RESULTS_IMPLEMENTATION_CLASS_UID
 
 
+@settings(max_examples=40, deadline=None)
 @given(UIDS, UIDS, st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]))
 def test_the_header_and_uids_of_what_pydicom_wrote_are_found(sop_class: str, instance: str, syntax: str) -> None:
     dataset = Dataset()
@@ -150,6 +155,7 @@ def test_the_transfer_syntax_of_a_bare_data_set_is_guessed(syntax: str) -> None:
     assert (header.transfer_syntax_uid, header.data_set_offset) == (syntax, 0)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]))
 def test_noise_in_a_data_set_is_never_more_than_unknown(noise: bytes, syntax: str) -> None:
     read_header(noise)

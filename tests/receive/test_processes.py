@@ -100,6 +100,7 @@ def test_sigterm_ends_all_processes_after_the_running_instance(tmp_path: Path) -
         assert list(node.spool.partial.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_listeners_whose_parent_is_killed_end_themselves_and_free_the_port(tmp_path: Path) -> None:
     with listening_process(make_configuration(tmp_path, processes=2)) as node:
         children = node.children()

@@ -45,7 +45,7 @@ def tls(folder: Path, name: str) -> TlsSettings:
 
 @pytest.fixture
 def node(tmp_path: Path, certificates: Path) -> Iterator[Running]:
-    configuration = make_configuration(tmp_path, tls=tls(certificates, "server").model_dump(), acse_timeout_s=3)
+    configuration = make_configuration(tmp_path, tls=tls(certificates, "server").model_dump(), acse_timeout_s=1)
     with listening(configuration) as running:
         yield running
 
@@ -73,6 +73,7 @@ def test_a_sender_does_not_trust_a_strangers_server(certificates: Path, tmp_path
     assert "certificate" in answer.sentence.lower()
 
 
+@pytest.mark.slow
 def test_silent_and_plain_clients_do_not_hold_up_a_tls_client(node: Running, certificates: Path) -> None:
     silent = [socket.create_connection(("127.0.0.1", node.port), timeout=20) for _ in range(20)]
     with RawPeer(node.port) as plain:
