@@ -3,13 +3,12 @@
     display + label map --scale--> panel (grey, outlines, R/L) --side by side--> sheet + caption
 
 Used for the PNG and for the secondary capture. No patient attribute is ever drawn. `display` is taken as high =
-bright; where `display_inverted` is set it is shown dark = high, as bone scans are read. Text is Latin: Pillow's own
-font is used, so that a picture does not depend on what a machine has installed.
+bright; where `display_inverted` is set it is shown dark = high, as bone scans are read. The words are made in
+`node.results.caption`.
 """
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from io import BytesIO
 
@@ -17,10 +16,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from node.results.caption import INK, PAPER, TEXT_SIZE, caption
 from node.results.context import ResultContext
 from node.results.geometry import numbers
 from node.results.orientation import direction_letter, opposite, view_orientation
-from pipelines.contract import Findings, Quantity, Segmentation, SourceSeries
+from pipelines.contract import Findings, Segmentation, SourceSeries
 
 PANEL_HEIGHT = 1200
 PANEL_WIDTH = 620
@@ -30,14 +30,10 @@ MAX_PANELS = 6
 PANELS_PER_ROW = 3
 MARGIN = 14
 TITLE_HEIGHT = 26
-TEXT_SIZE = 15
-LINE_HEIGHT = 20
-MIN_CAPTION_WIDTH = 640
+FRAME = (190, 190, 190)
 
-PAPER = (255, 255, 255)
-INK = (20, 20, 20)
-WARNING_INK = (170, 60, 0)
-MAX_HEADLINES = 8
+SIDE_CAPTION_WIDTH = 440
+"""Words stand beside upright pictures, so that the whole fits a screen, and below wide ones."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +61,18 @@ def render(findings: Findings, context: ResultContext, index: int = 0) -> np.nda
         uint8 (rows, columns, 3), RGB.
     """
     segmentation = findings.segmentations[index]
-    panels = [_panel(findings, index, frame) for frame in _frames(segmentation)]
-    sheet = _arrange(panels)
-    width = max(sheet.width, MIN_CAPTION_WIDTH)
-    caption = _caption(findings, segmentation, context, width - 2 * MARGIN)
-    result = Image.new("RGB", (width, sheet.height + caption.height), PAPER)
-    result.paste(sheet, ((width - sheet.width) // 2, 0))
-    result.paste(caption, (MARGIN, sheet.height))
+    sheet = _arrange([_panel(findings, index, frame) for frame in _frames(segmentation)])
+    upright = sheet.height > sheet.width
+    words = caption(findings, segmentation, context, SIDE_CAPTION_WIDTH if upright else sheet.width - 2 * MARGIN)
+    if upright:
+        size = (sheet.width + words.width + MARGIN, max(sheet.height, words.height + 2 * MARGIN))
+        place = (sheet.width, MARGIN)
+    else:
+        size = (sheet.width, sheet.height + words.height)
+        place = (MARGIN, sheet.height)
+    result = Image.new("RGB", size, PAPER)
+    result.paste(sheet, (0, 0))
+    result.paste(words, place)
     return np.asarray(result)
 
 
@@ -131,7 +132,7 @@ def _number_regions(
     draw: ImageDraw.ImageDraw, findings: Findings, index: int, frame: int, scale: tuple[float, float]
 ) -> None:
     """Each region's number in the findings, beside its contours on this frame."""
-    font = ImageFont.load_default(TEXT_SIZE - 2)
+    font = ImageFont.load_default(TEXT_SIZE - 1)
     colours = {s.number: s.colour_rgb for s in findings.segmentations[index].segments}
     for number, region in enumerate(findings.regions, start=1):
         points = [c.points for c in region.contours if c.frame == frame]
@@ -186,45 +187,6 @@ def _arrange(panels: list[_Panel]) -> Image.Image:
         y = MARGIN + (position // columns) * (height + MARGIN)
         draw.text((x, y), panel.title, fill=INK, font=font)
         sheet.paste(panel.image, (x, y + TITLE_HEIGHT))
+        corner = (x + panel.image.width, y + TITLE_HEIGHT + panel.image.height)
+        draw.rectangle((x - 1, y + TITLE_HEIGHT - 1, *corner), outline=FRAME)
     return sheet
-
-
-def _caption(findings: Findings, segmentation: Segmentation, context: ResultContext, width: int) -> Image.Image:
-    font = ImageFont.load_default(TEXT_SIZE)
-    per_line = max(20, int(width / font.getlength("n")))
-    lines = [(line, INK) for line in textwrap.wrap(f"{findings.algorithm_name} ({findings.pipeline})", per_line)]
-    for quantity in findings.quantities[:MAX_HEADLINES]:
-        lines += [(line, INK) for line in textwrap.wrap(headline(quantity), per_line)]
-    if not (segmentation.label_map > 0).any():
-        lines.append(("No lesion segmented.", INK))
-    lines += [(line, INK) for line in textwrap.wrap(findings.conclusion, per_line)]
-    for text in (*findings.limitations, context.research_statement):
-        lines += [(line, WARNING_INK) for line in textwrap.wrap(text, per_line)]
-    legend = [s for s in segmentation.segments if (segmentation.label_map == s.number).any()]
-    image = Image.new("RGB", (width, LINE_HEIGHT * (len(lines) + len(legend)) + MARGIN), PAPER)
-    draw = ImageDraw.Draw(image)
-    y = 0
-    for segment in legend:
-        draw.rectangle((0, y + 4, 12, y + 16), fill=segment.colour_rgb)
-        draw.text((20, y), _latin(segment.label), fill=INK, font=font)
-        y += LINE_HEIGHT
-    for line, ink in lines:
-        draw.text((0, y), _latin(line), fill=ink, font=font)
-        y += LINE_HEIGHT
-    return image
-
-
-def headline(quantity: Quantity) -> str:
-    """One figure in words, e.g. "Bone scan tumour burden index: 0.105"."""
-    name = quantity.name.meaning
-    if quantity.derivation is not None:
-        name += f", {quantity.derivation.meaning.lower()}"
-    if quantity.value is None:
-        return f"{name}: not computable ({quantity.reason})"
-    unit = "" if quantity.unit.value == "1" else f" {quantity.unit.value.strip('{}')}"
-    return f"{name}: {quantity.value:.4g}{unit}"
-
-
-def _latin(text: str) -> str:
-    """Characters outside Latin-1 have no glyph in the built-in font."""
-    return text.encode("latin-1", "replace").decode("latin-1")

@@ -95,7 +95,8 @@ class _Groups:
         """One region's groups; the first one carries its figures."""
         item = self._written[region.segmentation]
         segment = next((s for s in item.written.segments if s.number == region.segment_number), None)
-        contours = list(region.contours)
+        # The longest outline is the one that stands with the figures.
+        contours = sorted(region.contours, key=lambda contour: -len(contour.points))
         tracking_id = region.tracking_id
         groups: list[ContentSequence]
         if segment is not None and self._has_segment_alone(region):

@@ -8,16 +8,24 @@ Not covered: planar segmentations in dcmqi (it needs a frame of reference); LABE
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom import Dataset
+from scipy import ndimage
 
 from node.results import Superseded, build_results, write_results
 from node.results.geometry import plane_geometry
-from pipelines.contract import Findings
+from node.results.outline import largest_outline
+from pipelines.bone_scan import codes
+from pipelines.contract import Findings, Quantity, Region, Segment, Segmentation
+from pipelines.phantoms.bone_scan import simulate_bone_scan
+from pipelines.phantoms.nm_dicom import bone_scan_dataset
 from tests.results.result_sources import (
+    LESION,
     context,
     planar_findings,
     planar_source,
@@ -57,6 +65,45 @@ def test_dciodvfy_finds_no_error_in_planar_results(run_tool: Callable, planar: F
     ):
         for path in write_results(objects, tmp_path, stem):
             assert errors_of(run_tool, path) == [], path.name
+
+
+def test_a_simulated_patient_with_one_segment_per_lesion_gives_valid_objects(
+    run_tool: Callable, tmp_path: Path
+) -> None:
+    scan = next(s for s in (simulate_bone_scan(seed, "held_out") for seed in range(4, 40)) if len(s.lesions) > 2)
+    findings = one_segment_per_lesion(bone_scan_dataset(scan), scan.labels)
+    assert len(findings.regions) >= 2
+    for path in write_results(build_results(findings, context()), tmp_path, "simulated"):
+        assert errors_of(run_tool, path) == [], path.name
+    parsed = run_tool("dsrdump", tmp_path / "simulated.sr.dcm")
+    assert parsed.returncode == 0, parsed.stderr
+    assert parsed.stdout.count(codes.CONTRAST.meaning) == len(findings.regions), "a code value of over 16 characters"
+
+
+def one_segment_per_lesion(dataset: Dataset, labels: np.ndarray) -> Findings:
+    """The truth as findings, laid out as the bone-scan pipeline does: a segment and a region per focus and view."""
+    label_map = np.zeros(labels.shape, np.uint16)
+    segments: list[Segment] = []
+    regions: list[Region] = []
+    for frame, view in enumerate(("anterior", "posterior")):
+        foci, count = ndimage.label(labels[frame] == 1)
+        for number in range(1, count + 1):
+            mask = foci == number
+            label_map[frame][mask] = len(segments) + 1
+            name = f"{view}-lesion-{number}"
+            segment = replace(LESION, number=len(segments) + 1, label=name, tracking_id=name)
+            contrast = Quantity(codes.CONTRAST, 2.5, codes.RATIO, method="mean over ring")
+            regions.append(
+                Region(name, name, codes.BONE_METASTASIS, 0, segment.number, view=view,
+                       contours=(largest_outline(frame, mask),), quantities=(contrast,))
+            )  # fmt: skip
+            segments.append(segment)
+    source = planar_source([dataset])
+    display = np.clip(dataset.pixel_array, 0, 255).astype(np.uint8)
+    segmentation = Segmentation(source, label_map, tuple(segments), display, True)
+    return replace(
+        planar_findings(source, np.zeros(labels.shape, np.uint8)), segmentations=(segmentation,), regions=tuple(regions)
+    )
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -15,8 +15,9 @@ from PIL import Image
 from pydicom import dcmread
 
 from node.results import build_results, render, render_png
+from node.results.caption import headline, headline_quantities
 from node.results.orientation import direction_letter, patient_orientation
-from node.results.picture import MARGIN, PANEL_HEIGHT, PANEL_WIDTH, TITLE_HEIGHT, headline
+from node.results.picture import MARGIN, PANEL_HEIGHT, PANEL_WIDTH, TITLE_HEIGHT
 from pipelines.contract import Findings, Quantity
 from tests.results.result_sources import (
     AREA,
@@ -43,8 +44,6 @@ def panel_of(picture: np.ndarray, number: int, findings: Findings) -> np.ndarray
     _, rows, columns = findings.segmentations[0].label_map.shape
     height, width = PANEL_HEIGHT, round(PANEL_HEIGHT * columns / rows)
     top, left = MARGIN + TITLE_HEIGHT, MARGIN + number * (width + MARGIN)
-    sheet_width = MARGIN + 2 * (width + MARGIN)
-    left += (picture.shape[1] - sheet_width) // 2
     return picture[top : top + height, left : left + width]
 
 
@@ -212,12 +211,29 @@ def test_key_frames_may_be_left_out(real_sources: dict[str, Findings]) -> None:
     ("quantity", "words"),
     [
         (Quantity(BSTBI, 0.10489, NO_UNITS), "Bone scan tumour burden index: 0.1049"),
-        (Quantity(AREA, 12.5, SQUARE_MM, MEAN), "Area, mean: 12.5 mm2"),
+        (Quantity(AREA, 12.5, SQUARE_MM, MEAN, "both views"), "Area, mean: 12.5 mm2 (both views)"),
         (Quantity(BSTBI, None, NO_UNITS, reason="blank"), "Bone scan tumour burden index: not computable (blank)"),
     ],
 )
 def test_figures_in_the_caption_read_as_words(quantity: Quantity, words: str) -> None:
     assert headline(quantity) == words
+
+
+def test_parts_of_a_figure_are_left_out_of_the_caption() -> None:
+    whole, part = Quantity(BSTBI, 0.1, NO_UNITS, MEAN), Quantity(BSTBI, 0.2, NO_UNITS, None, "anterior")
+    each = [Quantity(AREA, 1.0, SQUARE_MM, None, view) for view in ("anterior", "posterior")]
+    assert headline_quantities([whole, part, *each]) == [whole, *each]
+
+
+def test_segments_of_one_colour_share_a_line_of_the_legend(plain: Findings) -> None:
+    segmentation = plain.segmentations[0]
+    second = replace(LESION, number=4, label="Another", tracking_id="another")
+    label_map = segmentation.label_map.copy()
+    label_map[1][label_map[1] == LESION.number] = 4
+    split = replace(segmentation, label_map=label_map, segments=(*segmentation.segments, second))
+    one, two = render(plain, context()), render(replace(plain, segmentations=(split,)), context())
+    assert one.shape == two.shape, "as many lines"
+    assert coloured(one, LESION.colour_rgb).sum() == coloured(two, LESION.colour_rgb).sum()
 
 
 def test_words_without_a_glyph_do_not_stop_the_picture(planar: Findings) -> None:
