@@ -31,7 +31,9 @@ def open_port(host: str, port: int) -> socket.socket:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
             family, address = found[0][0], found[0][4]
-            return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+            # "::" means every address, IPv4 included, whatever the system's default for IPv6 sockets is.
+            both = host == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise ConfigurationError(

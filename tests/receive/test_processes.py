@@ -111,6 +111,19 @@ def test_listeners_whose_parent_is_killed_end_themselves_and_free_the_port(tmp_p
             RawPeer(node.port)
 
 
+def test_one_process_alone_serves_and_obeys_sigterm(tmp_path: Path) -> None:
+    with listening_process(make_configuration(tmp_path), entry="run_listener") as node:
+        with RawPeer(node.port) as peer:
+            peer.associate(CONTEXTS)
+            assert peer.store(1, CT, "1.2.3", small_data_set()) == 0
+            peer.release()
+        assert node.process.children() == []
+        node.stop()
+        assert node.process.wait(30) == 0
+        assert len(node.instances()) == 1
+        assert list(node.spool.partial.iterdir()) == []
+
+
 def test_the_listener_loads_neither_torch_nor_a_database() -> None:
     program = "import json, sys, node.receive.supervisor; print(json.dumps(sorted(sys.modules)))"
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from pynetdicom.dsutils import split_dataset
 
+from node.receive.statuses import STATUSES
 from tests.receive.listening import listening_process, make_configuration, wait_until
 from tests.receive.raw_peer import ASSOCIATE_AC, CT, IMPLICIT, PeerGone, RawPeer, echoes
 
@@ -64,6 +65,11 @@ def send(port: int, file: Sendable) -> str:
             return "ended"
     assert status in KNOWN_STATUSES, f"0x{status:04X}"
     return f"0x{status:04X}"
+
+
+def test_the_table_of_statuses_is_complete() -> None:
+    assert {status.code for status in STATUSES} == KNOWN_STATUSES
+    assert len(STATUSES) == len(KNOWN_STATUSES)
 
 
 @pytest.mark.slow
