@@ -63,7 +63,8 @@ def test_an_unknown_preset_is_refused_by_name():
         simulate_bone_scan(0, "mars")
 
 
-def test_another_dose_is_the_same_patient_and_truth_count(scan):
+@pytest.mark.slow
+def test_another_dose_is_the_same_patient_with_other_counts(scan):
     double = simulate_bone_scan(3, "train", metastases=6, counts=2 * scan.scanner.counts)
     assert double.patient == scan.patient
     background = scan.scanner.background * (scan.expected > 0)
@@ -71,6 +72,7 @@ def test_another_dose_is_the_same_patient_and_truth_count(scan):
     assert ratio == pytest.approx(2.0, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_counts_lie_in_the_dose_range_of_the_preset():
     for seed in (11, 12, 13):
         scan = simulate_bone_scan(seed, "held_out", metastases=0)
@@ -92,6 +94,7 @@ def test_a_left_source_lies_right_in_the_anterior_and_left_in_the_posterior_view
     assert columns[0] + columns[1] == pytest.approx(255, abs=0.1)
 
 
+@pytest.mark.slow
 def test_left_lesions_of_a_whole_scan_follow_the_same_convention():
     checked = 0
     for seed in range(60, 66):
@@ -164,6 +167,7 @@ def test_a_lesion_mask_is_cut_at_the_stated_levels():
     assert not truth.lesion_mask(np.zeros((0, 0)), np.zeros((0, 0))).any()
 
 
+@pytest.mark.slow
 def test_a_patient_without_metastases_has_none_in_the_truth_whatever_else_is_hot():
     for seed in (1, 21):
         scan = simulate_bone_scan(seed, "train", metastases=0)
@@ -172,10 +176,12 @@ def test_a_patient_without_metastases_has_none_in_the_truth_whatever_else_is_hot
         assert scan.expected_lesions.sum() == 0
 
 
+@pytest.mark.slow
 def test_a_patient_with_metastases_shows_at_least_one():
     assert all(simulate_bone_scan(seed, "train", metastases=1).has_metastases for seed in range(70, 75))
 
 
+@pytest.mark.slow
 def test_lesion_sites_follow_the_published_frequencies():
     rng = np.random.default_rng(5)
     patient = draw_patient(rng)
