@@ -7,7 +7,7 @@ number of rows; counts by state read an index only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ __all__ = [
     "StudyRow",
     "StudyView",
     "counts_by_state",
-    "newest_job_ids",
+    "newest_jobs",
     "newest_series",
     "newest_studies",
     "overview",
@@ -62,7 +62,6 @@ def overview(session: Session, now: datetime) -> Overview:
     """The node at a glance, at `now`."""
     jobs = counts_by_state(session, Job.state)
     oldest = session.scalar(select(func.min(Job.queued_at)).where(Job.state == JobState.QUEUED.value))
-    job_ids = list(session.scalars(newest_job_ids(RECENT)))
     return Overview(
         series=counts_by_state(session, Series.state),
         jobs=jobs,
@@ -70,7 +69,7 @@ def overview(session: Session, now: datetime) -> Overview:
         instances=session.scalar(select(func.max(Instance.id))) or 0,
         queue_depth=jobs.get(JobState.QUEUED, 0),
         oldest_queued_s=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
-        recent_jobs=_job_rows(session, job_ids),
+        recent_jobs=_job_rows(session, newest_jobs(RECENT)),
         recent_series=tuple(
             _view(SeriesRow, row, study_uid=study_uid) for row, study_uid in session.execute(newest_series(RECENT))
         ),
@@ -158,38 +157,29 @@ def newest_studies(limit: int, before: tuple[datetime, int] | None = None) -> Se
     return statement.order_by(Study.created_at.desc(), Study.id.desc()).limit(limit)
 
 
-def newest_job_ids(limit: int) -> Select[int]:
-    """Ids of the jobs made last."""
-    return select(Job.id).order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
+def newest_jobs(limit: int) -> Select[Job, str]:
+    """The jobs made last, with their study's UID."""
+    statement = select(Job, Study.study_uid).join(Study, Study.id == Job.study_id)
+    return statement.order_by(Job.created_at.desc(), Job.id.desc()).limit(limit)
 
 
 def newest_series(limit: int) -> Select[Series, str]:
     """The series whose first instance came last, with their study's UID."""
-    newest = select(Series.id).order_by(Series.first_received_at.desc(), Series.id.desc()).limit(limit).subquery()
-    return (
-        select(Series, Study.study_uid)
-        .join(Study, Study.id == Series.study_id)
-        .where(Series.id.in_(select(newest.c.id)))
-        .order_by(Series.first_received_at.desc(), Series.id.desc())
-    )
+    statement = select(Series, Study.study_uid).join(Study, Study.id == Series.study_id)
+    return statement.order_by(Series.first_received_at.desc(), Series.id.desc()).limit(limit)
 
 
-def _job_rows(session: Session, job_ids: Sequence[int]) -> tuple[JobRow, ...]:
+def _job_rows(session: Session, statement: Select[Job, str]) -> tuple[JobRow, ...]:
+    rows = session.execute(statement).all()
     deliveries: dict[int, dict[str, int]] = defaultdict(dict)
     for job_id, state, count in session.execute(
         select(Result.job_id, Delivery.state, func.count())
         .join(Delivery, Delivery.result_id == Result.id)
-        .where(Result.job_id.in_(job_ids))
+        .where(Result.job_id.in_([job.id for job, _ in rows]))
         .group_by(Result.job_id, Delivery.state)
     ):
         deliveries[job_id][state] = count
-    rows = session.execute(
-        select(Job, Study.study_uid)
-        .join(Study, Study.id == Job.study_id)
-        .where(Job.id.in_(job_ids))
-        .order_by(Job.created_at.desc(), Job.id.desc())
-    )
-    return tuple(_view(JobRow, job, study_uid=study_uid, deliveries=deliveries[job.id]) for job, study_uid in rows)
+    return tuple(_view(JobRow, job, study_uid=uid, deliveries=deliveries[job.id]) for job, uid in rows)
 
 
 def _deliveries(session: Session, job_ids: Collection[int]) -> dict[int, list[DeliveryRow]]:
