@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from node.results.codes import MORPHOLOGICALLY_ABNORMAL
 from node.results.context import ResultContext
 from pipelines.contract import Findings, Quantity, Segment, Segmentation
 
@@ -65,10 +66,17 @@ def legend_lines(segmentation: Segmentation) -> list[tuple[Colour, str]]:
     for segment in segmentation.segments:
         if segment.number in present:
             by_colour.setdefault(segment.colour_rgb, []).append(segment)
-    return [
-        (colour, group[0].label if len(group) == 1 else f"{group[0].type.meaning} ({len(group)} segments)")
-        for colour, group in by_colour.items()
-    ]
+    return [(colour, _in_common(group)) for colour, group in by_colour.items()]
+
+
+def _in_common(group: list[Segment]) -> str:
+    if len(group) == 1:
+        return group[0].label
+    words = group[0].type.meaning
+    if group[0].category == MORPHOLOGICALLY_ABNORMAL:
+        # A code names what is meant, not what is proven: only a physician says what a mark is.
+        words = f"Suspected: {words}"
+    return f"{words} ({len(group)} segments)"
 
 
 def headline_quantities(quantities: Sequence[Quantity]) -> list[Quantity]:

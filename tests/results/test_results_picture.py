@@ -15,7 +15,7 @@ from PIL import Image
 from pydicom import dcmread
 
 from node.results import build_results, render, render_png
-from node.results.caption import headline, headline_quantities
+from node.results.caption import headline, headline_quantities, legend_lines
 from node.results.orientation import direction_letter, patient_orientation
 from node.results.picture import MARGIN, PANEL_HEIGHT, PANEL_WIDTH, TITLE_HEIGHT
 from pipelines.contract import Findings, Quantity
@@ -233,6 +233,7 @@ def test_segments_of_one_colour_share_a_line_of_the_legend(plain: Findings) -> N
     split = replace(segmentation, label_map=label_map, segments=(*segmentation.segments, second))
     one, two = render(plain, context()), render(replace(plain, segmentations=(split,)), context())
     assert one.shape == two.shape, "as many lines"
+    assert legend_lines(split)[0] == (LESION.colour_rgb, "Suspected: Neoplasm, Secondary (2 segments)")
     assert coloured(one, LESION.colour_rgb).sum() == coloured(two, LESION.colour_rgb).sum()
 
 
