@@ -20,12 +20,14 @@ import yaml
 from sqlalchemy import select
 
 from node.jobs.app import INFER, Enqueuer, create_app
-from node.jobs.embedded_redis import connect, embedded_url
+from node.jobs.embedded_redis import connect, embedded_url, is_up
 from node.jobs.sweep import Sweeper
 from node.registry.database import Registry
+from node.registry.migrate import upgrade
 from node.registry.models import Event, Job, Result, Worker
 from node.storage import LocalStorage
-from tests.fixtures.queue import MadeJob, configuration, install_tiny_pipeline, running_redis
+from tests.fixtures.programs import free_port, need_program
+from tests.fixtures.queue import MadeJob, configuration, install_tiny_pipeline, make_job, running_redis
 from tests.fixtures.running_node import REPOSITORY, wait_for
 
 pytestmark = pytest.mark.slow
@@ -43,10 +45,10 @@ def registry(sqlite_registry: Registry) -> Registry:
 class Bench:
     """A data folder with a registry, and what the tests do with it."""
 
-    def __init__(self, folder: Path, registry: Registry) -> None:
+    def __init__(self, folder: Path, registry: Registry, redis_url: str = "") -> None:
         self.folder = folder
         self.registry = registry
-        self.configuration = configuration(folder)
+        self.configuration = configuration(folder, queue={"url": redis_url})
         self.enqueuer = Enqueuer(create_app(self.configuration))
         self.sweeper = Sweeper(self.configuration.settings, registry, self.enqueuer)
         self.environment = install_tiny_pipeline(folder / "site")
@@ -92,7 +94,7 @@ class Bench:
         with self.registry.reading() as session:
             return len(session.scalars(select(Result.id).where(Result.job_id == job_id)).all())
 
-    def wait_state(self, job_id: int, state: str, timeout_s: float = 30, sweep: bool = False) -> None:
+    def wait_state(self, job_id: int, state: str, timeout_s: float = 60, sweep: bool = False) -> None:
         def reached() -> bool:
             if sweep:
                 self.sweeper.step(datetime.now(UTC))
@@ -169,8 +171,44 @@ def test_a_worker_outlives_redis_and_what_redis_forgot_is_still_done(bench: Benc
         with running_redis(bench.folder):
             connect(embedded_url(bench.folder)).flushall()
             bench.wait_state(running, "done")
-            bench.wait_state(lost, "done", timeout_s=60, sweep=True)
+            bench.wait_state(lost, "done", sweep=True)
     assert (bench.results(running), bench.results(lost)) == (4, 4)
+
+
+@contextmanager
+def redis_on_tcp() -> Iterator[str]:
+    """The system's redis-server on a free port of loopback, keeping nothing; yields its URL."""
+    program, port = need_program("redis-server"), free_port()
+    process = subprocess.Popen(
+        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+        stdout=subprocess.DEVNULL,
+    )
+    url = f"redis://127.0.0.1:{port}/3"
+    try:
+        wait_for("redis-server", lambda: is_up(url), 20)
+        yield url
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+
+
+@pytest.mark.peer
+def test_a_worker_on_another_host_would_need_only_the_urls_and_the_store(
+    postgres_url: str, tmp_path: Path, storage: LocalStorage
+) -> None:
+    registry = Registry(postgres_url)
+    upgrade(registry)
+    with redis_on_tcp() as redis:
+        bench = Bench(tmp_path, registry, redis)
+        urgent, relaxed = (make_job(registry, storage, tmp_path / "arriving", priority=p).job_id for p in (0, 9))
+        for job_id, priority in ((relaxed, 9), (urgent, 0)):
+            assert bench.enqueuer.job(job_id, priority)
+        with bench.worker("remote", OSTEON_DATABASE_URL=postgres_url, OSTEON_REDIS_URL=redis) as worker:
+            bench.wait_state(relaxed, "done")
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(timeout=30) == 0
+        assert bench.started_in_order() == [urgent, relaxed]
+    registry.dispose()
 
 
 def test_a_worker_with_a_broken_gpu_ends_itself_and_keeps_the_job(bench: Bench, queue_job: Queue) -> None:
