@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from node.registry.models import Worker
@@ -55,9 +55,3 @@ def forget_workers(session: Session, prefix: str) -> None:
 def forget_silent_workers(session: Session, now: datetime, silent_s: float) -> None:
     """Remove the rows of workers that were killed long ago."""
     session.execute(delete(Worker).where(Worker.heartbeat_at < now - timedelta(seconds=silent_s)))
-
-
-def live_workers(session: Session, now: datetime, silent_s: float) -> list[Worker]:
-    """Workers heard of within the last `silent_s` seconds, by name."""
-    since = now - timedelta(seconds=silent_s)
-    return list(session.scalars(select(Worker).where(Worker.heartbeat_at >= since).order_by(Worker.name)))
