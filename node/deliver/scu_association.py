@@ -38,7 +38,6 @@ MAX_QUEUED_PDUS = 32
 MAX_PDU_BYTES = 131072
 """What we take; what we send is bounded by the peer's own limit."""
 
-REJECTED_TRANSIENT = 2
 REASONS = {
     (1, 3): "it does not know our AE title '{calling}' (calling AE title not recognised); add it there",
     (1, 7): "it does not answer to AE title '{called}' (called AE title not recognised); check the destination's title",
@@ -172,7 +171,7 @@ def open_association(
     RetriableError
         If the peer cannot be reached, is busy, or does not answer.
     PermanentError
-        If it rejects us for good, or accepts none of the contexts.
+        If it accepts none of the contexts.
     """
     with closing(_connect(peer, timeouts)) as connection:
         try:
@@ -276,8 +275,9 @@ def _check_established(assoc: Association, peer: Peer) -> None:
     if assoc.is_rejected and isinstance(answer, A_ASSOCIATE):
         known = REASONS.get((cast(int, answer.result_source), cast(int, answer.diagnostic)), "it gives no reason")
         reason = known.format(calling=peer.calling_aet, called=peer.called_aet)
-        kind = RetriableError if answer.result == REJECTED_TRANSIENT else PermanentError
-        raise kind(f"{peer} rejected the association: {reason}")
+        # Also what the protocol calls "rejected permanent": it is cured when somebody enters our AE title at the peer,
+        # and a delivery that gave up at once would then have to be found and resumed by hand.
+        raise RetriableError(f"{peer} rejected the association: {reason}")
     if isinstance(answer, A_ASSOCIATE) and answer.result == 0 and not assoc.accepted_contexts:
         raise PermanentError(f"{peer} accepts none of the proposed SOP classes and transfer syntaxes")
     raise RetriableError(

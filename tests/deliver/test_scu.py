@@ -150,10 +150,10 @@ def test_the_order_of_titles_and_reasons_in_a_rejection(tmp_path: Path) -> None:
     with listening(configuration) as node:
         (wrong,) = send([image], node.port, called_aet="OTHER", calling_aet="SCANNER")
         (unknown,) = send([image], node.port)
-        assert (wrong.ok, wrong.retriable, wrong.status) == (False, False, None)
+        assert (wrong.ok, wrong.retriable, wrong.status) == (False, True, None)
         assert "'OTHER'" in wrong.sentence
         assert "called AE title not recognised" in wrong.sentence
-        assert (unknown.ok, unknown.retriable) == (False, False)
+        assert (unknown.ok, unknown.retriable) == (False, True)
         assert "'SENDER'" in unknown.sentence
         assert "calling AE title not recognised" in unknown.sentence
 
@@ -307,7 +307,7 @@ def test_batches_keep_every_file_in_order_and_each_within_the_limit(kinds: list[
 def test_echo_tells_whether_a_peer_is_there(node: Running) -> None:
     assert echo("127.0.0.1", node.port, "OSTEON", "SENDER").ok
     wrong = echo("127.0.0.1", node.port, "OTHER", "SENDER")
-    assert (wrong.ok, wrong.retriable) == (False, False)
+    assert (wrong.ok, wrong.retriable) == (False, True)
     with scp({CTImageStorage: ALL_TRANSFER_SYNTAXES}) as port:
         no_verification = echo("127.0.0.1", port, "PEER", "SENDER")
     assert not no_verification.ok
