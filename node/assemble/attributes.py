@@ -17,11 +17,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
+from pydicom.tag import BaseTag, Tag
 
 from node.assemble.text import clean_text, repair_text
 
@@ -181,11 +183,12 @@ def collect_headers(dataset: Dataset, extra: Iterable[str] = ()) -> dict[str, An
         Name to text, number or list of these; fit for JSON and for any database.
     """
     wanted = [*KEPT, *(Kept(name, (name,)) for name in sorted(set(extra)) if name not in _KEPT_NAMES)]
+    character_sets = _character_sets(dataset)
     headers: dict[str, Any] = {}
     for kept in wanted:
         values: list[str | int | float] = []
         for path in kept.paths:
-            found = _values(dataset, path.split("."), kept.gather)
+            found = _values(dataset, _tags(path), kept.gather, character_sets)
             values += [value for value in found if value not in values] if kept.gather else found
             if values and not kept.gather:
                 break
@@ -234,26 +237,29 @@ def plane_orientation(cosines: Any) -> str | None:
     return "oblique"
 
 
-def _values(dataset: Dataset, path: Sequence[str], gather: bool) -> list[str | int | float]:
+@cache
+def _tags(path: str) -> tuple[BaseTag, ...]:
+    """The tags along a path; looking keywords up for each file would cost more than reading it."""
+    return tuple(Tag(keyword) for keyword in path.split("."))
+
+
+def _values(
+    dataset: Dataset, path: Sequence[BaseTag], gather: bool, character_sets: tuple[str, ...]
+) -> list[str | int | float]:
     """The values at a path: of the first item of each sequence that has any, or of all items if `gather`."""
-    if len(path) > 1:
-        values: list[str | int | float] = []
-        for item in _items(dataset, path[0]):
-            values += _values(item, path[1:], gather)
-            if values and (not gather or len(values) >= MAX_VALUES):
-                break
-        return values
     try:
-        return list(_plain_values(dataset[path[0]], _character_sets(dataset)))
+        element = dataset[path[0]]
+        if len(path) == 1:
+            return list(_plain_values(element, character_sets))
+        items = [item for item in list(element.value)[:MAX_ITEMS] if isinstance(item, Dataset)]
     except Exception:  # absent or malformed: whatever pydicom makes of it must not stop the intake
         return []
-
-
-def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
-    try:
-        return [item for item in list(dataset[keyword].value)[:MAX_ITEMS] if isinstance(item, Dataset)]
-    except Exception:  # as above
-        return []
+    values: list[str | int | float] = []
+    for item in items:
+        values += _values(item, path[1:], gather, character_sets)
+        if values and (not gather or len(values) >= MAX_VALUES):
+            break
+    return values
 
 
 def _character_sets(dataset: Dataset) -> tuple[str, ...]:
