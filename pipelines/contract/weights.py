@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 WEIGHTS_SUFFIX = ".safetensors"
 CARD_SUFFIX = ".json"
 _CHUNK_BYTES = 1 << 20
+READABLE = 0o644
+"""safetensors writes files for their owner alone; who trains a model is rarely the user that serves it."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -224,6 +226,7 @@ def save_model(state_dict: Mapping[str, torch.Tensor], card: ModelCard, folder: 
     target = folder / f"{card.name}{WEIGHTS_SUFFIX}"
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     save_file(stored, partial, metadata={"format": "pt"})
+    partial.chmod(READABLE)
     written = card.model_copy(update={"sha256": file_sha256(partial)})
     partial.replace(target)
     card_path = folder / f"{card.name}{CARD_SUFFIX}"

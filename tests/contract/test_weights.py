@@ -66,6 +66,11 @@ def test_the_card_names_the_files_hash(tmp_path):
     assert written.identity.sha256 == read_card(tmp_path / "toy.json").sha256
 
 
+def test_other_users_can_read_what_was_saved(tmp_path):
+    save_model(STATE, card(), tmp_path)
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in tmp_path.iterdir())
+
+
 def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path):
     for bad in (1e6, float("nan")):
         with pytest.raises(WeightsError, match=r"'w' is not finite"):
