@@ -68,6 +68,7 @@ class Fuse:
 def fuse(monkeypatch: pytest.MonkeyPatch) -> Fuse:
     """A fuse in everything through which the intake changes the world."""
     fuse = Fuse()
+    monkeypatch.setattr(ingest, "MOVERS", 1)  # one after the other, so that the n-th side effect is the same each time
     monkeypatch.setattr(LocalStorage, "adopt", fuse.around(LocalStorage.adopt))
     monkeypatch.setattr(ingest, "forget_association", fuse.around(ingest.forget_association))
     for name in ("unlink", "replace", "write_text"):
