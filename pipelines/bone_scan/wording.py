@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from pipelines.bone_scan.analysis import ViewAnalysis
 from pipelines.bone_scan.bstbi import burden
+from pipelines.bone_scan.tiles import CLASSIFIER_THRESHOLD
 from pipelines.contract.weights import ModelCard
 from pipelines.imaging.instance import is_lossy
 from pipelines.imaging.planar import PlanarScan
@@ -28,7 +29,11 @@ def conclusion(analyses: Sequence[ViewAnalysis]) -> str:
     if result.index is None:
         return f"{text}. The tumour burden index (BSTBI) is not computable: {result.reason}."
     if not largest:
-        text += "; that does not exclude metastases"
+        score = max(float(a.tile_probabilities[..., 0].max()) for a in analyses)
+        if score >= CLASSIFIER_THRESHOLD:
+            text += f", although its tile classifier suspects metastases ({100 * score:.0f} %)"
+        else:
+            text += "; that does not exclude metastases"
     return f"{text}. Tumour burden index (BSTBI, unedited): {result.index:.3f}."
 
 

@@ -233,6 +233,16 @@ def test_negative_tiles_are_skipped_and_the_pelvis_is_not(tmp_path):
     assert "does not exclude metastases" in findings.conclusion
 
 
+def test_a_classifier_that_suspects_what_no_focus_shows_is_quoted(tmp_path):
+    class Suspicious(HotPixels):
+        def classify(self, tiles):
+            return np.full((len(tiles), 2), 0.83, np.float32)
+
+    findings = analysed(tmp_path, nm_object(draw_body(bladder=8.0), [detector(180)]), networks=Suspicious())
+    assert findings.regions == ()
+    assert "classifier suspects metastases (83 %)" in findings.conclusion
+
+
 def test_limitations_say_what_was_missing(tmp_path):
     alone = analysed(tmp_path, nm_object(FRONT, sop_class=SECONDARY_CAPTURE, spacing_mm=None))
     said = " ".join(alone.limitations)
