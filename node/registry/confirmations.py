@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from node.registry.deliveries import CLAIM_ROWS, NEVER, ClaimedDelivery, move_delivery, say
 from node.registry.models import Delivery
 from node.registry.states import DeliveryState
+from node.registry.text import storable
 
 
 def due_questions(session: Session, now: datetime, limit: int) -> list[int]:
@@ -68,7 +69,7 @@ def note_unverified(session: Session, claim: ClaimedDelivery, now: datetime, nex
     session.execute(
         update(Delivery)
         .where(Delivery.id == claim.id, Delivery.state == DeliveryState.SENT.value)
-        .values(next_attempt_at=next_at, last_error=reason)
+        .values(next_attempt_at=next_at, last_error=storable(reason))
         .execution_options(synchronize_session=False)
     )
     if next_at == NEVER:

@@ -24,6 +24,7 @@ from node.errors import PermanentError
 from node.registry.events import add_event
 from node.registry.models import Delivery, Job, Result, Study
 from node.registry.states import DELIVERY_MOVES, DeliveryState, check_move
+from node.registry.text import storable
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 """`next_attempt_at` of a delivery that waits for nothing."""
@@ -209,7 +210,7 @@ def mark_sent(session: Session, claim: ClaimedDelivery, now: datetime, ask_at: d
 
 def try_again(session: Session, claim: ClaimedDelivery, now: datetime, next_at: datetime, reason: str) -> bool:
     """The attempt failed and another is due at `next_at`; False if the lease is lost."""
-    done = _release(session, claim, DeliveryState.PENDING, next_attempt_at=next_at, last_error=reason)
+    done = _release(session, claim, DeliveryState.PENDING, next_attempt_at=next_at, last_error=storable(reason))
     if done:
         say(session, claim, now, "delivery.retry", reason, "warning")
     return done
@@ -217,7 +218,7 @@ def try_again(session: Session, claim: ClaimedDelivery, now: datetime, next_at: 
 
 def fail_delivery(session: Session, claim: ClaimedDelivery, now: datetime, reason: str) -> bool:
     """No further attempt will be made unless a person asks; False if the lease is lost."""
-    done = _release(session, claim, DeliveryState.FAILED, next_attempt_at=NEVER, last_error=reason)
+    done = _release(session, claim, DeliveryState.FAILED, next_attempt_at=NEVER, last_error=storable(reason))
     if done:
         say(session, claim, now, "delivery.failed", reason, "error")
     return done

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from node.registry.models import Event
+from node.registry.text import storable
 
 
 def add_event(
@@ -41,7 +42,7 @@ def add_event(
             at=now,
             kind=kind,
             level=level,
-            message=message,
+            message=storable(message),
             study_id=study_id,
             series_id=series_id,
             job_id=job_id,

@@ -25,6 +25,7 @@ from node.registry.deliveries import PlannedDelivery, plan_deliveries
 from node.registry.events import add_event
 from node.registry.models import Job, Result
 from node.registry.states import JOB_MOVES, JobState, check_move
+from node.registry.text import storable
 
 _SWEEP_LIMIT = 500  # rows per sweep: a transaction stays short, and the next sweep is seconds away
 
@@ -144,7 +145,7 @@ def renew_job(session: Session, claim: ClaimedJob, now: datetime, lease_s: float
     statement = (
         update(Job)
         .where(Job.id == claim.id, Job.state == JobState.RUNNING.value, Job.lease_owner == claim.token)
-        .values(lease_until=now + timedelta(seconds=lease_s), progress=progress, progress_text=text[:200])
+        .values(lease_until=now + timedelta(seconds=lease_s), progress=progress, progress_text=storable(text[:200]))
         .execution_options(synchronize_session=False)
     )
     return cast(CursorResult[Any], session.execute(statement)).rowcount == 1
@@ -231,13 +232,14 @@ def complete_job(
 
 def reject_job(session: Session, claim: ClaimedJob, now: datetime, reason: str) -> None:
     """End a job because the content is not what the pipeline was made for; `reason` says what to do about it."""
-    _release(session, claim, JobState.REJECTED, finished_at=now, reason=reason, error="", traceback="")
+    _release(session, claim, JobState.REJECTED, finished_at=now, reason=storable(reason), error="", traceback="")
     add_event(session, now, "job.rejected", reason, level="warning", study_id=claim.study_id, job_id=claim.id)
 
 
 def fail_job(session: Session, claim: ClaimedJob, now: datetime, reason: str, error: str, traceback: str) -> None:
     """End a job that further attempts cannot help; `error` may quote the content, `reason` must not."""
-    _release(session, claim, JobState.FAILED, finished_at=now, reason=reason, error=error, traceback=traceback)
+    texts = {"reason": storable(reason), "error": storable(error), "traceback": storable(traceback)}
+    _release(session, claim, JobState.FAILED, finished_at=now, **texts)
     add_event(session, now, "job.failed", reason, level="error", study_id=claim.study_id, job_id=claim.id)
 
 
@@ -253,9 +255,9 @@ def retry_later(
         JobState.QUEUED,
         available_at=available_at,
         queued_at=now,
-        reason=reason,
-        error=error,
-        traceback=traceback,
+        reason=storable(reason),
+        error=storable(error),
+        traceback=storable(traceback),
     )
     add_event(session, now, "job.retry", reason, level="warning", study_id=claim.study_id, job_id=claim.id)
 

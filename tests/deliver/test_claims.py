@@ -125,6 +125,20 @@ def test_a_worker_that_is_lost_too_often_fails_the_delivery(
     assert (back, sorted(failed)) == ([], sorted([first, second]))
 
 
+def test_a_peer_whose_comment_is_no_text_does_not_keep_the_outcome_from_being_written(
+    registry: Registry, finished: Callable[..., list[int]]
+) -> None:
+    first, second = finished("pacs")
+    comment = "refused: no\0space"
+    with registry.transaction() as session:
+        again, never = claim_deliveries(session, first, "a/1", at(1), LEASE_S, 32)
+        assert deliveries.try_again(session, again, at(2), at(60), comment)
+        assert deliveries.fail_delivery(session, never, at(2), comment)
+    with registry.reading() as session:
+        rows = session.scalars(select(Delivery).where(Delivery.id.in_([first, second])))
+        assert {row.last_error.partition("no")[0] for row in rows} == {"refused: "}
+
+
 def test_what_is_given_back_is_due_at_once_with_all_its_attempts(
     registry: Registry, finished: Callable[..., list[int]]
 ) -> None:

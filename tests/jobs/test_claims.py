@@ -202,6 +202,24 @@ def test_retry_gives_a_failed_job_all_its_attempts_and_refuses_a_done_one(regist
         job_requests.retry_job(session, done.id, later(0))
 
 
+@pytest.mark.parametrize("odd", ["'1.5\0' is no number", "half a pair: \ud800"])
+def test_an_outcome_is_written_whatever_characters_its_error_quotes(
+    registry: Registry, queue_job: Queue, odd: str
+) -> None:
+    job_id = queue_job().job_id
+    claimed = must_claim(registry, job_id)
+    with registry.transaction() as session:
+        assert jobs.renew_job(session, claimed, later(0), LEASE_S, 0.5, odd)
+        jobs.retry_later(session, claimed, later(0), later(-1), odd, odd, odd)
+    assert job(registry, job_id).state == "queued"
+    claimed = must_claim(registry, job_id, "a/2")
+    with registry.transaction() as session:
+        jobs.fail_job(session, claimed, later(0), odd, odd, odd)
+    failed = job(registry, job_id)
+    assert failed.state == "failed"
+    assert failed.error[:4] == odd[:4]
+
+
 def test_a_rerun_is_a_new_revision_on_the_series_as_they_are_now(registry: Registry, queue_job: Queue) -> None:
     first = must_claim(registry, queue_job().job_id)
     with pytest.raises(PermanentError, match="still running"), registry.transaction() as session:
