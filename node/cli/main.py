@@ -6,6 +6,7 @@ listener start without torch. Exit codes: 0 fine, 1 failed, 2 usage or configura
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from pathlib import Path
@@ -18,6 +19,11 @@ from node.errors import ConfigurationError, OsteonError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_REFUSED = 3
+
+PATH_ERRORS = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
+)
+"""What is wrong with a path that was given, not with the program."""
 
 COMMANDS = {
     "serve": ("node.cli.processes:serve", "Start everything: listener, embedded Redis, worker, upkeep, dashboard."),
@@ -76,6 +82,17 @@ def config_options(function):
     )(function)
 
 
+def surroundings_at_fault(error: Exception) -> str | None:
+    """A sentence for what is no mistake of the program's: a database that is away, a folder that cannot be used."""
+    if isinstance(error, OSError) and error.errno in PATH_ERRORS and error.filename is not None:
+        return f"{error.filename} cannot be used: {error.strerror}"
+    kind = type(error)
+    if kind.__module__.startswith("sqlalchemy.") and kind.__name__ in ("OperationalError", "ArgumentError"):
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        return f"the database cannot be used: {reason}; check registry.url (OSTEON_DATABASE_URL)"
+    return None
+
+
 def main() -> None:
     """Entry point: runs the command and turns osteon's own errors into a sentence and an exit code."""
     try:
@@ -96,6 +113,12 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        sentence = surroundings_at_fault(error)
+        if sentence is None:
+            raise
+        click.echo(f"osteon: {sentence}", err=True)
+        sys.exit(EXIT_FAILED)
 
 
 if __name__ == "__main__":

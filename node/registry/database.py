@@ -33,7 +33,8 @@ class Registry:
         parsed = make_url(url)
         if parsed.drivername == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.engine: Engine = create_engine(url, pool_pre_ping=parsed.drivername != "sqlite")
+        # hide_parameters: an error's text travels far, and the values of a statement are patient data.
+        self.engine: Engine = create_engine(url, pool_pre_ping=parsed.drivername != "sqlite", hide_parameters=True)
         if parsed.drivername == "sqlite":
             _prepare_sqlite(self.engine)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)

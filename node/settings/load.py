@@ -105,7 +105,8 @@ def load_configuration(
     environment = os.environ if environment is None else environment
     folder = _config_folder(config_dir, environment)
     data = Path(data_dir or environment.get("OSTEON_DATA") or "osteon-data").absolute()
-    problems: list[str] = []
+    # In a database URL it begins the options: SQLite would make its file elsewhere, under the path's first part.
+    problems = [f"--data: the path {data} has a '?' in it; use a folder without"] if "?" in str(data) else []
     settings, destinations = Settings(), _DestinationFile()
 
     settings_file = folder / "osteon.yaml"
@@ -160,10 +161,19 @@ def _overlay(values: Any, environment: Mapping[str, str]) -> tuple[Any, dict[tup
             if not isinstance(child, dict):
                 child = target[part] = {}
             target = child
-        # YAML's own reading of a scalar, so that a number is a number and [A, B] a list, as in the file.
-        target[key[-1]] = yaml.safe_load(environment[variable])
+        written = environment[variable]
+        target[key[-1]] = written if variable in short else _scalar(variable, written)
         origins[key] = variable
     return values, origins
+
+
+def _scalar(variable: str, written: str) -> Any:
+    """YAML's own reading of a value, so that a number is a number and [A, B] a list, as in the file."""
+    try:
+        return yaml.safe_load(written)
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or "not readable"
+        raise ConfigurationError([f"{variable}: is no value in YAML's notation: {problem}; quote it"]) from error
 
 
 def _describe(error: ValidationError, file: Path, origins: Mapping[tuple[str, ...], str]) -> list[str]:
@@ -172,7 +182,8 @@ def _describe(error: ValidationError, file: Path, origins: Mapping[tuple[str, ..
         key = tuple(str(part) for part in item["loc"])
         source = origins.get(key) or str(file)
         what = "this key is not known" if item["type"] == "extra_forbidden" else item["msg"]
-        seen = "" if item["type"] in ("extra_forbidden", "missing") else f" (given: {item['input']!r})"
+        secret = key[-1:] == ("url",)  # may hold a password
+        seen = "" if secret or item["type"] in ("extra_forbidden", "missing") else f" (given: {item['input']!r})"
         lines.append(f"{source}: {'.'.join(key) or 'the file'}: {what}{seen}")
     return lines
 

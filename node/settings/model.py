@@ -64,13 +64,13 @@ class CompletionSettings(_Section):
 class RegistrySettings(_Section):
     """`url` empty means SQLite in the data folder; OSTEON_DATABASE_URL sets it too."""
 
-    url: str = ""
+    url: Annotated[str, StringConstraints(pattern=r"^((sqlite|postgresql(\+psycopg)?)://.*)?$")] = ""
 
 
 class QueueSettings(_Section):
     """`url` empty means the embedded Redis of `osteon serve`; OSTEON_REDIS_URL sets it too."""
 
-    url: str = ""
+    url: Annotated[str, StringConstraints(pattern=r"^((redis|rediss|redis\+socket)://.+)?$")] = ""
 
 
 class WorkerSettings(_Section):

@@ -127,3 +127,14 @@ def test_jobs_are_listed_and_an_unknown_one_is_said(tmp_path: Path) -> None:
     done = osteon("job", "retry", "17", "--data", str(tmp_path))
     assert done.returncode == 1
     assert "there is no job 17" in done.stderr
+
+
+def test_a_database_that_is_away_and_a_folder_that_is_none_end_in_a_sentence(tmp_path: Path) -> None:
+    away = osteon("upkeep", "--data", str(tmp_path), OSTEON_DATABASE_URL="postgresql+psycopg://u:geheim@127.0.0.1:1/x")
+    assert away.returncode == 1
+    assert "the database cannot be used" in away.stderr and "OSTEON_DATABASE_URL" in away.stderr
+    assert "geheim" not in away.stderr and "Traceback" not in away.stderr
+    (tmp_path / "file").touch()
+    no_folder = osteon("upkeep", "--data", str(tmp_path / "file"))
+    assert no_folder.returncode == 1
+    assert f"{tmp_path / 'file'} cannot be used" in no_folder.stderr

@@ -87,3 +87,31 @@ def test_an_unknown_destination_is_answered_with_those_there_are(folder: Path, t
 def test_a_configuration_folder_that_is_named_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
         load_configuration(tmp_path / "nowhere", tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    "variable, value, said",
+    [
+        ("OSTEON_DATABASE_URL", "nonsense", "OSTEON_DATABASE_URL: registry.url"),
+        ("OSTEON_DATABASE_URL", "mysql://u:geheim@h/db", "OSTEON_DATABASE_URL: registry.url"),
+        ("OSTEON_REDIS_URL", "localhost:6379", "OSTEON_REDIS_URL: queue.url"),
+        ("OSTEON__LISTEN__AE_TITLE", "[abc", "OSTEON__LISTEN__AE_TITLE: is no value in YAML's notation"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named_without_its_password(
+    folder: Path, tmp_path: Path, variable: str, value: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration(folder, tmp_path, {variable: value})
+    assert said in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_url_is_taken_to_the_letter(folder: Path, tmp_path: Path) -> None:
+    url = "postgresql://u:a #b@host/osteon"
+    assert load_configuration(folder, tmp_path, {"OSTEON_DATABASE_URL": url}).database_url == url
+
+
+def test_a_data_folder_that_sqlite_would_misread_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"--data: the path .* has a '\?' in it"):
+        load_configuration(folder, tmp_path / "what?", {})
