@@ -250,6 +250,27 @@ def test_an_association_ends_only_after_its_last_instance_is_registered(
         assert not session.scalars(select(OpenAssociation)).all()
 
 
+def test_an_association_that_ends_while_the_inbox_is_listed_is_not_over_before_its_last_instance(
+    ingest: Ingest, inbox: Inbox, sqlite_registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listener writes its last instance and the end right after the listing: the end waits for the next step."""
+    inbox.put(data_set(1), "a1")
+    listing = Ingest._entries
+
+    def list_and_then_end(self: Ingest) -> object:
+        found = listing(self)
+        inbox.put(data_set(2), "a1")
+        inbox.end("a1")
+        return found
+
+    monkeypatch.setattr(Ingest, "_entries", list_and_then_end)
+    assert ingest.step(NOW) == IngestReport(new=1)
+    assert the_series(sqlite_registry).association_released_at is None
+    monkeypatch.undo()
+    assert ingest.step(NOW) == IngestReport(new=1, associations_ended=1)
+    assert {row.source_aet for row in instances(sqlite_registry)} == {"SCANNER"}
+
+
 def test_instances_whose_association_left_no_record_are_registered_all_the_same(
     ingest: Ingest, inbox: Inbox, sqlite_registry: Registry
 ) -> None:
