@@ -111,8 +111,10 @@ class InboundAssociation(Association):
         except Exception:
             log.exception("association broken", peer=self._peer[0])
         finally:
-            self._close()
-            self._on_end(self)
+            try:
+                self._close()
+            finally:
+                self._on_end(self)  # or its place among the open associations would never be free again
 
     def _bind_defaults(self) -> None:
         # Without pynetdicom's logging handlers: they look at every PDU.

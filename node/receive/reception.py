@@ -99,7 +99,10 @@ class Reception:
 
     def check_free_space(self) -> None:
         """Raise Refused where less than `spool.min_free_bytes` is free."""
-        free = self._rules.free_bytes(self._spool.partial)
+        try:
+            free = self._rules.free_bytes(self._spool.partial)
+        except OSError as error:
+            raise refusal_for(error) from error
         if free < self._rules.min_free_bytes:
             log.error(
                 "disk nearly full",
@@ -125,8 +128,12 @@ class Reception:
 
     def end(self) -> None:
         """The association is over, however it ended: say so to whoever waits for it."""
-        if self._recorded:
+        if not self._recorded:
+            return
+        try:
             mark_ended(self._spool.inbox, self.record.token)
+        except OSError as error:  # disk full: its series are then complete after the long quiet period
+            log.warning("end not marked", association=self.record.token, error=error.strerror)
 
 
 class IncomingInstance:

@@ -136,6 +136,24 @@ def test_forty_silent_sockets_keep_nobody_out_and_are_closed_in_time(tmp_path: P
             each.close()
 
 
+def test_a_spool_that_goes_away_refuses_with_a_status_and_the_association_gives_its_place_back(tmp_path: Path) -> None:
+    with listening(make_configuration(tmp_path, max_associations=1)) as node:
+        with RawPeer(node.port) as peer:
+            peer.associate(CONTEXTS)
+            assert peer.store(1, CT, "1.2.3", small_data_set()) == 0
+            (tmp_path / "spool").rename(tmp_path / "away")
+            assert peer.store(1, CT, "1.2.4", small_data_set(sop_instance="1.2.4")) == 0x0110
+            peer.release()
+
+        def is_let_in() -> bool:
+            with RawPeer(node.port) as other:
+                return other.associate(CONTEXTS)[0] == ASSOCIATE_AC
+
+        wait_until("the one place", is_let_in)
+        (tmp_path / "away").rename(tmp_path / "spool")
+        assert [entry.sop_instance_uid for entry in node.instances()] == ["1.2.3"]
+
+
 def test_one_association_too_many_is_told_so_and_welcome_later(tmp_path: Path) -> None:
     with listening(make_configuration(tmp_path, max_associations=2)) as node:
         with RawPeer(node.port) as one, RawPeer(node.port) as two:
