@@ -31,6 +31,16 @@ def fsync_file(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make `folder` and those above it, durably: a file is only as durable as every name on the way to it."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent, mode)
+    folder.mkdir(mode=mode, exist_ok=True)
+    with suppress(PermissionError):  # one that may be written but not listed cannot be opened for it
+        fsync_folder(folder.parent)
+
+
 @dataclass(frozen=True)
 class SpoolFolders:
     """The listener's folders, all on one file system so that a rename is atomic."""
@@ -44,7 +54,7 @@ class SpoolFolders:
         """Make the folders below `data_dir` if they are not there; only the owner may read them."""
         folders = cls(*(data_dir / "spool" / name for name in ("inbox", "partial", "refused")))
         for folder in (data_dir, data_dir / "spool", folders.inbox, folders.partial, folders.refused):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder, 0o700)
         return folders
 
 
@@ -53,15 +63,14 @@ class LocalStorage:
 
     def __init__(self, data_dir: Path) -> None:
         self._root = data_dir / "store"
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._root, 0o700)
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
 
     def adopt(self, source: Path, key: str) -> None:
         target = self._path(key)
-        created = not target.parent.exists()
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         try:
             source.replace(target)
         except OSError as error:
@@ -74,8 +83,6 @@ class LocalStorage:
             partial.replace(target)
             source.unlink()
         fsync_folder(target.parent)
-        if created:
-            fsync_folder(target.parent.parent)
 
     @contextmanager
     def local_path(self, key: str) -> Iterator[Path]:

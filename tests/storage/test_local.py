@@ -1,5 +1,6 @@
 """Storage keys cannot leave the store; files move in whole and go without a trace."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,28 @@ def test_an_adopted_file_is_in_the_store_and_no_longer_at_its_source(tmp_path: P
     assert not source.exists()
     with storage.local_path(key) as path:
         assert path.read_bytes() == b"bytes"
+
+
+def test_every_new_name_on_the_way_to_an_adopted_file_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    real_sync = os.fsync
+
+    def sync(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real_sync(handle)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    storage = LocalStorage(tmp_path / "data")
+    (tmp_path / "x").write_bytes(b"x")
+    storage.adopt(tmp_path / "x", instance_key("1.2", "1.3", "1.9", 1))
+    below = ["", "data", "data/store", "data/store/received", "data/store/received/1.2", "data/store/received/1.2/1.3"]
+    assert [Path(path) for path in synced] == [tmp_path / name for name in below]
+    synced.clear()
+    (tmp_path / "x").write_bytes(b"x")
+    storage.adopt(tmp_path / "x", instance_key("1.2", "1.3", "1.10", 1))
+    assert [Path(path) for path in synced] == [tmp_path / below[-1]]
 
 
 def test_deleting_removes_the_empty_folders_and_nothing_else(tmp_path: Path) -> None:
