@@ -24,7 +24,10 @@ STUDY_DATE, STUDY_TIME = "20000101", "120000"
 """A date no clinical study of this kind would carry by chance; constant, so that files are reproducible."""
 
 IMPLEMENTATION_UID = UID("2.25.208446211512341526873105241276423158714")
-_SIDES = {"anterior": ("399348003", "antero-posterior", 180.0), "posterior": ("272479007", "posterior-anterior", 0.0)}
+_SIDES = {
+    "anterior": ("399321004", "Anterior projection", 180.0),
+    "posterior": ("399001007", "Posterior projection", 0.0),
+}
 _BONE_SCAN_DURATION_MS = 900_000
 
 
