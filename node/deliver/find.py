@@ -46,11 +46,15 @@ def has_object(destination: Destination, calling_aet: str, wanted: Wanted) -> bo
     PermanentError
         If it does not support the question.
     """
-    association = _associate(destination, calling_aet)
     try:
-        return _ask(association, destination, wanted)
-    finally:
-        association.release()
+        association = _associate(destination, calling_aet)
+        try:
+            return _ask(association, destination, wanted)
+        finally:
+            association.release()
+    except (OSError, ValueError, RuntimeError) as error:
+        # pynetdicom's for a host that is not known, and for an association that ends before the question.
+        raise RetriableError(f"{destination.name} could not be asked by C-FIND: {error}") from error
 
 
 def _associate(destination: Destination, calling_aet: str) -> Association:

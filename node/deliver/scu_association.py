@@ -204,6 +204,8 @@ def _connect(peer: Peer, timeouts: Timeouts) -> socket.socket:
         connection = socket.create_connection((peer.host, peer.port), timeout=timeouts.connect_s)
     except socket.gaierror as error:
         raise RetriableError(f"the host '{peer.host}' of {peer} is not known: {error.strerror}") from error
+    except UnicodeError as error:
+        raise PermanentError(f"'{peer.host}' is no name of a host: {error}") from error
     except TimeoutError as error:
         raise RetriableError(f"{peer} cannot be reached: no answer within {timeouts.connect_s:g} s") from error
     except OSError as error:

@@ -327,6 +327,34 @@ def test_an_archive_without_c_find_leaves_results_sent_with_the_way_out(
     assert "set its verify to none" in sending.rows()[("seg", "pacs")].last_error
 
 
+def test_a_host_that_cannot_be_asked_leaves_what_was_sent_as_it_is_and_is_asked_again(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    there = destination(archive.port)
+    finish_job(there)
+    sending = sender(there)
+    assert sending.send_due() == 3
+    unknown = sender(destination(archive.port, host="not..known", verify="find"))
+    with unknown.registry.transaction() as session:
+        session.execute(update(Delivery).values(next_attempt_at=now()))
+        asked = due_questions(session, now(), 10)
+    assert len(asked) == 3
+    assert not any(unknown.runner.confirm(delivery_id) for delivery_id in asked)
+    assert {row.state for row in unknown.rows().values()} == {"sent"}
+    assert all("could not be asked" in row.last_error for row in unknown.rows().values())
+
+
+def test_a_destination_with_an_impossible_host_fails_with_a_sentence(
+    finish_job: FinishJob, sender: Callable[..., Sender]
+) -> None:
+    there = destination(104, host="not..known")
+    finish_job(there)
+    sending = sender(there)
+    sending.send_due()
+    assert {row.state for row in sending.rows().values()} == {"failed"}
+    assert all("is no name of a host" in row.last_error for row in sending.rows().values())
+
+
 def test_a_draining_worker_sends_nothing(
     finish_job: FinishJob, sender: Callable[..., Sender], heartbeat: Heartbeat
 ) -> None:

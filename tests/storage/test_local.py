@@ -56,7 +56,7 @@ def test_every_new_name_on_the_way_to_an_adopted_file_is_durable(
     real_sync = os.fsync
 
     def sync(handle: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        synced.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
         real_sync(handle)
 
     monkeypatch.setattr(os, "fsync", sync)
