@@ -76,12 +76,19 @@ class AssemblyReport:
         """Whether anything changed."""
         return bool(self.completed or self.queued or self.waiting)
 
+    def __add__(self, other: AssemblyReport) -> AssemblyReport:
+        return AssemblyReport(
+            self.completed + other.completed, self.queued + other.queued, self.waiting + other.waiting
+        )
+
 
 class Assembler:
     """Completes series, routes them and plans their jobs.
 
     Parameters
     ----------
+    storage
+        Taken as `Ingest` and `Retention` take it; routing looks at headers only, so it is not used.
     enqueue
         Wakes a worker up for a queued job.
     rules, installed
@@ -100,7 +107,6 @@ class Assembler:
     ) -> None:
         self._configuration = configuration
         self._registry = registry
-        self._storage = storage
         self._enqueue = enqueue
         self._rules = rules or load_rules(configuration)
         self._by_name = {rule.name: rule for rule in self._rules.rules}
