@@ -167,11 +167,12 @@ def _send_batch(
 ) -> None:
     """Send a batch; where the association breaks on a file, that file is told so and the rest go on a new one."""
     remaining = list(batch)
+    broken_at_once = 0
     while remaining:
-        file = remaining[0]
-        done = 0
+        done, established = 0, False
         try:
             with open_association(peer, _contexts(remaining), timeouts) as association:
+                established = True
                 for file in list(remaining):
                     outcome = _send_one(peer, association, file)
                     note(file, outcome)
@@ -179,8 +180,11 @@ def _send_batch(
                     remaining.remove(file)
         except (PermanentError, RetriableError) as error:
             retriable = isinstance(error, RetriableError)
-            # Without a single answer a new association would fare no better: all are told the same.
-            for lost in remaining[:1] if done else list(remaining):
+            broken_at_once = 0 if done else broken_at_once + 1
+            # On the first file it may be that file's fault, and it must not hold up the others for ever; without an
+            # association, or at once a second time, the next would fare no better, and all are told the same.
+            alone = established and broken_at_once < 2
+            for lost in remaining[:1] if alone else list(remaining):
                 note(lost, SendOutcome(lost.path, lost.sop_instance_uid, False, retriable, None, str(error)))
                 remaining.remove(lost)
 

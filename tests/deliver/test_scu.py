@@ -252,17 +252,33 @@ def test_what_a_peer_does_not_accept_is_permanent_and_named(tmp_path: Path) -> N
     assert (alone.ok, alone.retriable) == (False, False)
 
 
-def test_a_file_on_which_the_association_breaks_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", [1, 2, 4])
+def test_a_file_on_which_the_association_breaks_does_not_take_the_others_with_it(tmp_path: Path, bad: int) -> None:
     def store(event: Any) -> int:
-        if event.request.AffectedSOPInstanceUID == "1.2.3.2":
+        if event.request.AffectedSOPInstanceUID == f"1.2.3.{bad}":
             event.assoc.abort()
         return 0
 
     files = [write_image(tmp_path / str(number), number) for number in range(1, 5)]
     with scp({CTImageStorage: ALL_TRANSFER_SYNTAXES}, store) as port:
         outcomes = send(files, port)
-    assert [outcome.ok for outcome in outcomes] == [True, False, True, True]
-    assert outcomes[1].retriable
+    assert [outcome.ok for outcome in outcomes] == [number != bad for number in range(1, 5)]
+    assert outcomes[bad - 1].retriable
+
+
+def test_a_peer_that_breaks_every_association_is_not_called_for_each_file(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def store(event: Any) -> int:
+        calls.append(event.request.AffectedSOPInstanceUID)
+        event.assoc.abort()
+        return 0
+
+    files = [write_image(tmp_path / str(number), number) for number in range(1, 7)]
+    with scp({CTImageStorage: ALL_TRANSFER_SYNTAXES}, store) as port:
+        outcomes = send(files, port)
+    assert len(calls) == 2
+    assert all(outcome.retriable and not outcome.ok for outcome in outcomes)
 
 
 @pytest.mark.parametrize("answers_association", [False, True])
