@@ -68,6 +68,10 @@ UNFINISHED = {
         study(job(JobState.DONE, "pending"), job(JobState.DONE, "sent", revision=2)),
         "still being delivered",
     ),
+    "a delivery failed before a cancelled revision": (
+        study(job(JobState.DONE, "failed"), job(JobState.CANCELLED, revision=2, results=0)),
+        "a delivery of job 1 has failed",
+    ),
     "another pipeline's job failed": (study(SENT, job(JobState.FAILED, key="other", results=0)), "has failed"),
 }
 
@@ -78,7 +82,12 @@ def test_a_finished_study_goes_by_age_or_under_pressure_and_stays_otherwise(case
     young = replace(snapshot, last_activity_at=YOUNG)
     assert deletable(snapshot, SETTINGS, NOW, PLENTY).delete
     assert deletable(young, SETTINGS, NOW, SCARCE).delete
-    assert deletable(young, SETTINGS, NOW, PLENTY).why == "younger than 14 days, and the disk has room"
+    assert deletable(young, SETTINGS, NOW, PLENTY).why == "younger than 14 days"
+
+
+def test_what_came_just_now_stays_under_pressure_since_its_companion_may_be_on_its_way() -> None:
+    assert not deletable(study(at=NOW - timedelta(minutes=50)), SETTINGS, NOW, SCARCE).delete
+    assert deletable(study(at=NOW - timedelta(minutes=70)), SETTINGS, NOW, SCARCE).delete
 
 
 @pytest.mark.parametrize("case", UNFINISHED)
