@@ -24,8 +24,18 @@ URGENT, RELAXED = 0, 9
 
 
 def retry_job(session: Session, job_id: int, now: datetime) -> None:
-    """Queue a failed or cancelled job again, with all its attempts; another state raises PermanentError."""
+    """Queue a failed or cancelled job again, with all its attempts.
+
+    Raises
+    ------
+    PermanentError
+        If it is in another state, or a later revision has taken its place: its results would come after those that
+        supersede them.
+    """
     job = _existing(session, job_id)
+    later = session.scalar(select(Job.revision).where(Job.key == job.key, Job.revision > job.revision).limit(1))
+    if later is not None:
+        raise PermanentError(f"job {job_id} was superseded by revision {later} of the same analysis; look at that one")
     old = JobState(job.state)
     moved = move_job(
         session,

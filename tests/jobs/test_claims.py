@@ -202,6 +202,16 @@ def test_retry_gives_a_failed_job_all_its_attempts_and_refuses_a_done_one(regist
         job_requests.retry_job(session, done.id, later(0))
 
 
+def test_a_superseded_revision_is_not_queued_again(registry: Registry, queue_job: Queue) -> None:
+    first = queue_job().job_id
+    with registry.transaction() as session:
+        job_requests.cancel_job(session, first, later(0))
+        job_requests.rerun_as_new_revision(session, first, later(0))
+    with pytest.raises(PermanentError, match="superseded by revision 2"), registry.transaction() as session:
+        job_requests.retry_job(session, first, later(0))
+    assert job(registry, first).state == "cancelled"
+
+
 @pytest.mark.parametrize("odd", ["'1.5\0' is no number", "half a pair: \ud800"])
 def test_an_outcome_is_written_whatever_characters_its_error_quotes(
     registry: Registry, queue_job: Queue, odd: str
