@@ -35,6 +35,10 @@ from node.storage.spool import AssociationRecord
 CLOSING_S = 2.0
 """How long an association that is over may take to close its connection in good order."""
 
+ASSOCIATE_RQ = b"\x01"
+CALLED_TITLE, CALLING_TITLE = slice(10, 26), slice(26, 42)
+"""Where the titles stand in an A-ASSOCIATE-RQ, from its first byte (PS3.8 table 9-11)."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -83,7 +87,7 @@ class InboundAssociation(Association):
         self._reactor_checkpoint = self._layer.bell
         # The timers of the layer that the base class made go to ours.
         self.acse_timeout, self.network_timeout = house.ae.acse_timeout, house.ae.network_timeout
-        self._line = ReadAheadSocket(self, connection, first_bytes, house.ae.dimse_timeout)
+        self._line = ReadAheadSocket(self, connection, padded_with_spaces(first_bytes), house.ae.dimse_timeout)
         self.set_socket(self._line)
         self.name = f"association-{peer[0]}:{peer[1]}"
         self.acceptor.maximum_length = house.ae.maximum_pdu_size
@@ -185,6 +189,18 @@ class InboundAssociation(Association):
         if self.is_released:
             return "released"
         return "lost" if self._layer.connection_lost else "aborted"
+
+
+def padded_with_spaces(request: bytes) -> bytes:
+    """An A-ASSOCIATE-RQ whose AE titles end in spaces, as PS3.8 table 9-11 wants, where the peer padded with NUL.
+
+    Some devices do; pynetdicom would abort them, which from outside looks like a network fault.
+    """
+    for field in (CALLED_TITLE, CALLING_TITLE):
+        title = request[field]
+        if request[:1] == ASSOCIATE_RQ and title.endswith(b"\0"):
+            request = request[: field.start] + title.rstrip(b"\0").ljust(len(title)) + request[field.stop :]
+    return request
 
 
 def make_ae(listen: ListenSettings) -> AE:

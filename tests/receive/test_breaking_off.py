@@ -63,6 +63,14 @@ def test_a_wrong_called_title_and_an_unlisted_calling_title_are_rejected_with_th
             assert peer.associate(CONTEXTS, called="BONES", calling="CT1")[0] == ASSOCIATE_AC
 
 
+def test_titles_padded_with_nul_as_some_devices_do_are_understood(tmp_path: Path) -> None:
+    with listening(make_configuration(tmp_path, allow_calling_aets=("CT1",))) as node, RawPeer(node.port) as peer:
+        titles = {"called": "OSTEON".ljust(16, "\0"), "calling": "CT1".ljust(16, "\0")}
+        assert peer.associate(CONTEXTS, **titles)[0] == ASSOCIATE_AC
+        assert peer.store(1, CT, "1.2.3", small_data_set()) == 0
+        assert node.records()[0]["calling_aet"] == "CT1"
+
+
 def test_a_connection_that_breaks_in_mid_instance_leaves_nothing_and_keeps_what_was_acknowledged(node: Running) -> None:
     with RawPeer(node.port) as peer:
         peer.associate(CONTEXTS)
