@@ -196,7 +196,7 @@ def test_a_process_killed_in_mid_work_again_and_again_loses_and_doubles_nothing(
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 80
         while len(list(inbox.path.glob("*.dcm"))) > before - 20 and process.poll() is None:
             assert time.monotonic() < deadline, "the process did not get to work"
             time.sleep(0.005)

@@ -54,7 +54,7 @@ def test_a_database_of_a_newer_osteon_is_refused_with_a_way_out(registry: Regist
 
 def _start(url: str, barrier: Barrier, outcome: Queue[str]) -> None:
     registry = Registry(url)
-    barrier.wait(timeout=60)
+    barrier.wait(timeout=120)
     try:
         upgrade(registry)
         outcome.put(schema_revision(registry) or "empty")
@@ -70,7 +70,7 @@ def _start_together(url: str) -> list[str]:
     processes = [context.Process(target=_start, args=(url, barrier, outcome)) for _ in range(STARTERS)]
     for process in processes:
         process.start()
-    outcomes = [outcome.get(timeout=90) for _ in processes]
+    outcomes = [outcome.get(timeout=180) for _ in processes]
     for process in processes:
         process.join(timeout=30)
     return outcomes
