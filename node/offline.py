@@ -5,7 +5,6 @@ paths -> series (grouped by header) -> pipeline -> Findings -> SEG, SR, secondar
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from node.errors import OsteonError
+from node.registry.planning import job_key
 from node.results.context import NodeIdentity
 from pipelines.contract import ComputeOptions, Findings, InputSeries, Pipeline, PipelineInputs, Progress
 
@@ -61,11 +61,6 @@ def group_series(paths: Sequence[Path]) -> tuple[InputSeries, ...]:
     return tuple(InputSeries(uid, tuple(files)) for uid, files in groups.items())
 
 
-def job_key_of_series(pipeline: str, series_uids: Sequence[str]) -> str:
-    """The job key: the same pipeline on the same primary series gives the same result UIDs, here and in the node."""
-    return hashlib.sha256("\n".join([pipeline, *sorted(series_uids)]).encode()).hexdigest()
-
-
 def analyse(
     pipeline: Pipeline,
     options: ComputeOptions,
@@ -90,7 +85,8 @@ def analyse(
     pipeline.load(options)
     findings = pipeline.run(inputs, lambda fraction, text: progress(0.1 + 0.8 * fraction, text))
     progress(0.9, "writing results")
-    key = job_key_of_series(pipeline.name, [series.series_instance_uid for series in inputs.series])
+    # As in the node, so that the same analysis makes the same result UIDs here and there.
+    key = job_key(pipeline.name, [series.series_instance_uid for series in inputs.series])
     context = ResultContext(job_key=key, revision=1, created_at=now, node=node)
     objects = build_results(findings, context)
     stem = f"{pipeline.name}-{key[:12]}"
