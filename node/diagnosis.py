@@ -46,9 +46,7 @@ def diagnose(configuration: Configuration, only_destination: str | None = None) 
     yield check_device(configuration)
     yield check_listener(configuration)
     if not configuration.destinations:
-        yield Check(
-            "destinations", "warning", "there is none; results stay here. Add one to config/destinations.yaml"
-        )
+        yield Check("destinations", "warning", "there is none; results stay here. Add one to config/destinations.yaml")
     for destination in configuration.destinations:
         yield from check_destination(configuration, destination)
 
