@@ -148,10 +148,10 @@ def test_an_evaluation_of_nobody_is_refused():
 @pytest.mark.slow
 def test_the_shipped_weights_run_through_the_nodes_own_analysis():
     seen = []
-    result = evaluate(2, seed=600_000, progress=lambda share, message: seen.append(share))
+    result = evaluate(2, seed=600_000, progress=lambda share, message: seen.append(share), tuning_patients=2)
     assert [p.seed for p in result.patients] == [600_000, 600_001]
     assert {m["name"] for m in result.models} == {"bone-scan-classifier", "bone-scan-segmenter"}
     assert all(len(m["sha256"]) == 64 for m in result.models)
     assert seen[-1] == 1.0 and seen == sorted(seen)
-    again = evaluate(1, seed=600_000)
+    again = evaluate(1, seed=600_000, tuning_patients=1)
     assert again.patients[0].score == pytest.approx(result.patients[0].score, abs=1e-5)

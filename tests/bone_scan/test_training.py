@@ -59,15 +59,12 @@ def test_the_sampler_shows_lesions_about_half_of_the_time(patients):
 
 def test_the_loss_falls_in_a_tiny_run(patients, tmp_path):
     torch.manual_seed(0)
-    settings = LoopSettings(steps=12, learning_rate=1e-3, warmup=3, precision="fp32", average=0.0)
-    batch = next(TileSampler(patients, 4, 3))
-    progress = Trainer(ResNetUNet(), settings, tmp_path).fit(iter(lambda: batch, None), segmenter_loss)
-    with torch.no_grad():
-        assert progress.losses[0] > 0
-    final = Trainer(ResNetUNet(), settings, tmp_path)
-    final.resume()
-    with torch.no_grad():
-        assert float(segmenter_loss(final.network, batch)) < 0.85 * progress.losses[0]
+    settings = LoopSettings(steps=40, learning_rate=1e-3, warmup=3, schedule="constant", precision="fp32", average=0.0)
+    tiles, labels, targets = next(TileSampler(patients, 4, 3))
+    held = tiles[..., ::2, ::2].contiguous(), labels[:, ::2, ::2].contiguous(), targets
+    assert (labels > 0).any()
+    progress = Trainer(ResNetUNet(), settings, tmp_path).fit(iter(lambda: held, None), segmenter_loss)
+    assert progress.losses[-1] < 0.85 * progress.losses[0]
 
 
 def test_train_writes_weights_that_load(cache, tmp_path):
