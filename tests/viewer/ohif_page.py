@@ -16,7 +16,7 @@ from PIL import Image
 
 from deploy.ohif.serve import OhifServer
 
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 POLL_S = 0.25
 
 TOP_BAR = 110
