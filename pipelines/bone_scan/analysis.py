@@ -1,7 +1,7 @@
 """The method itself, one view at a time: counts in, foci and sums for the index out.
 
-view -> prepared windows -> tiles -> classifier -> gate -> segmenter -> blended probabilities, mean of the windows ->
-class map on the source grid -> foci -> uptake sums of each window and of the counts.
+view -> prepared windows -> tiles -> network (tile labels, pixel classes) -> gate -> blended probabilities -> class map
+on the source grid -> foci -> uptake sums of each window and of the counts.
 
 Numbers only: no DICOM object is read or written here, and no sentence composed (`findings` does that).
 """
@@ -23,15 +23,12 @@ from pipelines.bone_scan.prepare import PreparedView, prepare_view
 from pipelines.bone_scan.tiles import Gate, blend, gate, pelvic_tiles, split, tile_starts
 
 
-class Networks(Protocol):
+class Network(Protocol):
     """What the analysis needs of an engine."""
 
-    def classify(self, tiles: np.ndarray) -> np.ndarray:
-        """(tile, 256, 256) -> (tile, 2), probabilities of metastasis and bladder."""
-        ...
-
-    def segment(self, tiles: np.ndarray) -> np.ndarray:
-        """(tile, 256, 256) -> (tile, 3, 256, 256), probabilities of background, metastasis, bladder."""
+    def judge(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(tile, window, 256, 256) -> probabilities of metastasis and bladder (tile, 2), and per pixel of background,
+        metastasis and bladder (tile, 3, 256, 256)."""
         ...
 
 
@@ -48,7 +45,7 @@ class ViewAnalysis:
     prepared
         The view on the working grid.
     starts, tile_probabilities, gates
-        Per tile its first row, the classifier's answer (tile, window, 2), and what the gate made of it.
+        Per tile its first row, the network's answer (tile, 2), and what the gate made of it.
     found
         Class map and foci on the source grid.
     window_sums
@@ -89,7 +86,7 @@ def analyse_view(
     counts: np.ndarray,
     spacing_mm: tuple[float, float] | None,
     name: str,
-    networks: Networks,
+    network: Network,
     watch: Stopwatch,
     factors: tuple[float, ...] = WINDOW_FACTORS,
 ) -> ViewAnalysis:
@@ -103,7 +100,7 @@ def analyse_view(
         Row and column pitch, None where unknown.
     name
         "anterior" or "posterior".
-    networks
+    network
         Usually an `engine.Engine`.
     watch
         Stages are timed on it.
@@ -115,12 +112,10 @@ def analyse_view(
         prepared = prepare_view(counts, spacing_mm, factors)
         starts = tile_starts(prepared.windows.shape[1])
         tiles = split(prepared.windows, starts)
-    with watch.stage("classify"):
-        flat = tiles.reshape(-1, *tiles.shape[2:])
-        tile_probabilities = networks.classify(flat).reshape(len(starts), len(factors), 2)
+    with watch.stage("infer"):
+        tile_probabilities, classes = network.judge(tiles)
         gates = gate(tile_probabilities, pelvic_tiles(starts, prepared.frame))
-    with watch.stage("segment"):
-        working = _segment(tiles, starts, gates, networks, prepared.windows.shape[1])
+        working = _joined(classes, starts, gates, prepared.windows.shape[1])
     with watch.stage("measure"):
         found = find_foci(prepared.grid.probabilities_to_source(working), counts, prepared, name)
         lesions, bladder = found.classes == METASTASIS, found.classes == BLADDER
@@ -134,20 +129,10 @@ def analyse_view(
     )
 
 
-def _segment(
-    tiles: np.ndarray, starts: tuple[int, ...], gates: list[Gate], networks: Networks, rows: int
-) -> np.ndarray:
-    """Segment the gated tiles in every window; return the mean class probabilities, (3, rows, 256)."""
-    used = [index for index, decision in enumerate(gates) if decision.segment]
-    windows = tiles.shape[1]
-    probabilities = np.zeros((len(starts), 3, *tiles.shape[2:]), dtype=np.float32)
-    if used:
-        chosen = tiles[used].reshape(-1, *tiles.shape[2:])
-        # Blending is linear, so the mean over the windows may be taken before it.
-        mean = networks.segment(chosen).reshape(len(used), windows, 3, *tiles.shape[2:]).mean(axis=1)
-        for index, tile in zip(used, mean, strict=True):
-            if not gates[index].metastases:
-                tile[0] += tile[METASTASIS]
-                tile[METASTASIS] = 0.0
-            probabilities[index] = tile
-    return blend(probabilities, starts, [decision.segment for decision in gates], rows)
+def _joined(classes: np.ndarray, starts: tuple[int, ...], gates: list[Gate], rows: int) -> np.ndarray:
+    """Join the gated tiles' class probabilities, (3, rows, 256); metastases count where the gate lets them."""
+    for tile, decision in zip(classes, gates, strict=True):
+        if not decision.metastases:
+            tile[0] += tile[METASTASIS]
+            tile[METASTASIS] = 0.0
+    return blend(classes, starts, [decision.segment for decision in gates], rows)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bone_scan.analysis import Networks, Stopwatch, ViewAnalysis, analyse_view
+from pipelines.bone_scan.analysis import Network, Stopwatch, ViewAnalysis, analyse_view
 from pipelines.bone_scan.baseline import ThresholdBaseline, score, tune
 from pipelines.bone_scan.bstbi import burden, uptake_sums
 from pipelines.bone_scan.evaluation_report import EvaluationReport, PatientResult, TileResult
@@ -61,7 +61,7 @@ def evaluate(
     ValueError
         If count is not positive or the preset does not exist.
     WeightsError, DeviceError
-        If the networks cannot be loaded.
+        If the network cannot be loaded.
     """
     from pipelines.bone_scan.engine import Engine
 
@@ -80,7 +80,7 @@ def evaluate(
         preset=preset,
         first_seed=seed,
         patients=tuple(results),
-        models=tuple(_identity(card) for card in engine.cards),
+        models=(_identity(engine.card),),
         baseline={
             "metastasis_level": baseline.metastasis_level,
             "bladder_level": baseline.bladder_level,
@@ -91,12 +91,12 @@ def evaluate(
 
 
 def evaluate_patient(
-    scan: SimulatedBoneScan, networks: Networks, baseline: ThresholdBaseline, watch: Stopwatch
+    scan: SimulatedBoneScan, network: Network, baseline: ThresholdBaseline, watch: Stopwatch
 ) -> PatientResult:
     """Analyse one simulated patient as the node does and compare with the truth; masks on the source grid."""
     spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
     analyses = [
-        analyse_view(counts, spacing, name, networks, watch) for counts, name in zip(scan.counts, VIEWS, strict=True)
+        analyse_view(counts, spacing, name, network, watch) for counts, name in zip(scan.counts, VIEWS, strict=True)
     ]
     overlaps = {
         label: sum(
@@ -148,15 +148,15 @@ def measure_into_cards(report: EvaluationReport, folder: Path) -> None:
 
 
 def _tiles(truth: np.ndarray, analysis: ViewAnalysis) -> list[TileResult]:
-    """Truth and probabilities (the larger of both windows) of each tile of a view."""
+    """Truth and probabilities of each tile of a view."""
     results = []
     for labels, answer in zip(split(truth, analysis.starts), analysis.tile_probabilities, strict=True):
         results.append(
             TileResult(
                 has_metastasis=bool((labels == METASTASIS).sum() >= MIN_TILE_PIXELS),
                 has_bladder=bool((labels == BLADDER).sum() >= MIN_TILE_PIXELS),
-                metastasis=float(answer[:, 0].max()),
-                bladder=float(answer[:, 1].max()),
+                metastasis=float(answer[0]),
+                bladder=float(answer[1]),
             )
         )
     return results

@@ -34,7 +34,7 @@ AGE_GROUPS: tuple[tuple[str, int, int], ...] = (("under 50", 0, 49), ("50 to 69"
 
 @dataclass(frozen=True)
 class TileResult:
-    """Truth of one tile and the classifier's probabilities."""
+    """Truth of one tile and the network's probabilities."""
 
     has_metastasis: bool
     has_bladder: bool

@@ -31,7 +31,7 @@ BLADDER_COLOUR = (58, 170, 80)
 DISPLAY_FACTOR = 0.6
 """Upper level of the picture as a multiple of the reference: between the two windows, as a reader would set it."""
 
-ALGORITHM = "ResNet34 tile classifier and U-Net, BSTBI (doi:10.3760/cma.j.cn321828-20200906-00337)"
+ALGORITHM = "ResNet34 encoder with tile labels and U-Net outlines, BSTBI (doi:10.3760/cma.j.cn321828-20200906-00337)"
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _size(pixels: int, area_mm2: float | None) -> Quantity:
 
 
 def _study_quantities(analyses: Sequence[ViewAnalysis]) -> tuple[Quantity, ...]:
-    """BSTBI and what stands beside it, the classifier's probabilities, the number of foci."""
+    """BSTBI and what stands beside it, the tile labels' probabilities, the number of foci."""
     images = [(analysis, index) for analysis in analyses for index in range(len(analysis.window_sums))]
     of_windows = burden([analysis.window_sums[index] for analysis, index in images])
     of_counts = burden([analysis.count_sums for analysis in analyses])
@@ -212,7 +212,7 @@ def _study_quantities(analyses: Sequence[ViewAnalysis]) -> tuple[Quantity, ...]:
         quantities.append(Quantity(codes.BSTBI, value, codes.NO_UNITS, None, window_text(analysis, index), reason))
     most = max(float(analysis.tile_probabilities[..., 0].max()) for analysis in analyses)
     bladder = max(float(analysis.tile_probabilities[..., 1].max()) for analysis in analyses)
-    largest = "largest output of the tile classifier over all tiles and images; not calibrated; positive from 50 %"
+    largest = "largest output of the tile labels over all tiles and views; not calibrated; positive from 50 %"
     for name, probability in ((codes.METASTASIS_PROBABILITY, most), (codes.BLADDER_PROBABILITY, bladder)):
         quantities.append(Quantity(name, 100.0 * probability, codes.PERCENT, codes.MAXIMUM, largest))
     for analysis in analyses:

@@ -1,13 +1,18 @@
-"""The two networks of the bone-scan pipeline, on MONAI parts.
+"""The network of the bone-scan pipeline, on MONAI parts: one ResNet34 encoder with two heads.
 
-`TileClassifier`: ResNet34, 256 x 256 tile -> logits of {metastasis, bladder}, multi-label (sigmoid outside).
-`ResNetUNet`: the classic U-Net decoder on a ResNet34 encoder -> logits of three exclusive classes background,
-metastasis, bladder (softmax outside), at the input's size.
+`BoneScanNetwork`: a 256 x 256 tile in two grey-scale windows -> logits of three exclusive classes background,
+metastasis, bladder (softmax outside) at the input's size, from the classic U-Net decoder; and logits of
+{metastasis, bladder} for the tile as a whole, multi-label (sigmoid outside).
 
-The paper names ResNet34 for both and "classic U-Net encoding and decoding" for the second; widths of the decoder
-and the place of the skips are not given there: skips from the stem and the first three stages, halving widths.
-Weights are read and written by `pipelines.contract.weights`; nothing is downloaded. This module imports torch, so
-only workers and training may import it.
+Departures from the paper, which names two networks (a ResNet34 and a U-Net) and shows them one window at a time:
+
+* one encoder serves both heads, which halves the work; the tile's label also sees what the decoder outlined. It
+  ranked simulated patients better than two networks (docs/bone-scan.md);
+* both windows of a view enter together as two channels: the faint and the hot part of the same tile are seen at once.
+
+Widths of the decoder and the place of the skips are not given in the paper: skips from the stem and the first three
+stages, halving widths. Weights are read and written by `pipelines.contract.weights`; nothing is downloaded. This
+module imports torch, so only workers and training may import it.
 """
 
 from __future__ import annotations
@@ -19,35 +24,19 @@ from monai.networks.blocks import Convolution, UpSample
 from monai.networks.nets import resnet34
 from torch import nn
 
-CLASSIFIER_OUTPUTS = ("metastasis", "bladder")
-SEGMENTER_CLASSES = ("background", "metastasis", "bladder")
-CLASSIFIER_NETWORK = "monai-resnet34-multilabel"
-SEGMENTER_NETWORK = "resnet34-unet"
+TILE_LABELS = ("metastasis", "bladder")
+CLASSES = ("background", "metastasis", "bladder")
+NETWORK = "resnet34-unet-two-heads"
+WINDOWS = 2
+"""Channels of the input: the same tile in each grey-scale window, the wide one first."""
+
 INPUT_MULTIPLE = 32
 """The encoder halves its input five times."""
 
 ENCODER_CHANNELS = (64, 64, 128, 256, 512)
 DECODER_CHANNELS = (256, 128, 64, 32, 16)
-
-
-def _resnet34(outputs: int) -> nn.Module:
-    # MONAI's own default of conv1_t_stride is 1, which is not the usual network and four times the work.
-    return resnet34(pretrained=False, spatial_dims=2, n_input_channels=1, num_classes=outputs, conv1_t_stride=2)
-
-
-class TileClassifier(nn.Module):
-    """ResNet34 with one logit per label.
-
-    Input float (tile, 1, 256, 256) in [0, 1], 1 = hottest; output float (tile, 2), see `CLASSIFIER_OUTPUTS`.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = _resnet34(len(CLASSIFIER_OUTPUTS))
-
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Return logits (tile, 2)."""
-        return self.backbone(tiles)
+HOTTEST_PIXELS = 32
+"""The tile's label sees the mean margin of the class's most probable pixels: about the area of a 13 mm lesion."""
 
 
 class _UpBlock(nn.Module):
@@ -67,16 +56,17 @@ class _UpBlock(nn.Module):
         return self.convolutions(x if skip is None else torch.cat([x, skip], 1))
 
 
-class ResNetUNet(nn.Module):
-    """U-Net decoder on a ResNet34 encoder, 24.4 million parameters.
+class BoneScanNetwork(nn.Module):
+    """U-Net on a ResNet34 encoder with a head for the tile's labels, 24.4 million parameters.
 
-    Input float (tile, 1, rows, columns), sides multiples of 32; output float (tile, 3, rows, columns), logits of
-    `SEGMENTER_CLASSES`.
+    Input float (tile, 2, rows, columns) in [0, 1], 1 = hottest, sides multiples of 32. Output: logits of `CLASSES`,
+    float (tile, 3, rows, columns), and of `TILE_LABELS`, float (tile, 2).
     """
 
     def __init__(self) -> None:
         super().__init__()
-        encoder = _resnet34(1)
+        # MONAI's own default of conv1_t_stride is 1, which is not the usual network and four times the work.
+        encoder = resnet34(pretrained=False, spatial_dims=2, n_input_channels=WINDOWS, num_classes=1, conv1_t_stride=2)
         # The classification head is not part of this network; left in, it would be stored without ever being used.
         encoder.fc = nn.Identity()
         encoder.avgpool = nn.Identity()
@@ -85,10 +75,11 @@ class ResNetUNet(nn.Module):
         ins = (ENCODER_CHANNELS[-1], *DECODER_CHANNELS[:-1])
         blocks = zip(ins, skips, DECODER_CHANNELS, strict=True)
         self.decoder = nn.ModuleList(_UpBlock(channels, skip, out) for channels, skip, out in blocks)
-        self.head = nn.Conv2d(DECODER_CHANNELS[-1], len(SEGMENTER_CLASSES), 1)
+        self.pixel_head = nn.Conv2d(DECODER_CHANNELS[-1], len(CLASSES), 1)
+        self.tile_head = nn.Linear(ENCODER_CHANNELS[-1] + len(TILE_LABELS), len(TILE_LABELS))
 
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        """Return logits (tile, 3, rows, columns).
+    def forward(self, tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pixel logits (tile, 3, rows, columns) and tile logits (tile, 2).
 
         Raises
         ------
@@ -98,10 +89,12 @@ class ResNetUNet(nn.Module):
         if tiles.shape[-2] % INPUT_MULTIPLE or tiles.shape[-1] % INPUT_MULTIPLE:
             raise ValueError(f"sides must be multiples of {INPUT_MULTIPLE}, got {tuple(tiles.shape[-2:])}")
         features = self._encode(tiles)
-        x = features.pop()
+        x = deepest = features.pop()
         for block in self.decoder:
             x = block(x, features.pop() if features else None)
-        return self.head(x)
+        pixels = self.pixel_head(x)
+        seen = torch.cat([deepest.mean((2, 3)), _margins(pixels)], 1)
+        return pixels, self.tile_head(seen)
 
     def _encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the stem's output and those of the four stages, from fine to coarse."""
@@ -115,14 +108,16 @@ class ResNetUNet(nn.Module):
         return features
 
 
+def _margins(pixels: torch.Tensor) -> torch.Tensor:
+    """How clearly a tile's most probable pixels are of each class: mean log-odds, (tile, 2)."""
+    logits = pixels.float().flatten(2)
+    best = []
+    for number in range(1, logits.shape[1]):
+        others = torch.cat([logits[:, :number], logits[:, number + 1 :]], 1).logsumexp(1)
+        best.append((logits[:, number] - others).topk(HOTTEST_PIXELS, 1).values.mean(1))
+    return torch.stack(best, 1).to(pixels.dtype)
+
+
 def count_parameters(network: nn.Module) -> int:
     """Return the number of trainable parameters."""
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
-def start_from_encoder(classifier: TileClassifier, segmenter: ResNetUNet) -> None:
-    """Copy the segmenter's encoder into the classifier; its last layer keeps its own start values."""
-    encoder = {k: v for k, v in segmenter.encoder.state_dict().items() if not k.startswith("fc.")}
-    missing, unexpected = classifier.backbone.load_state_dict(encoder, strict=False)
-    if unexpected or set(missing) != {"fc.weight", "fc.bias"}:
-        raise ValueError(f"the encoders differ: missing {missing}, unexpected {unexpected}")

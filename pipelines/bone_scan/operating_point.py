@@ -1,8 +1,8 @@
-"""Moves the classifier's operating point so that the paper's fixed threshold of 0.5 suits whole patients.
+"""Moves the operating point of the tiles' labels so that the paper's fixed threshold of 0.5 suits whole patients.
 
 A patient is positive if ANY of some twenty tiles reaches 0.5, and tiles with metastases are far more frequent in
-training than in patients; trained as it is, the classifier would call too many patients positive. The bias of its
-metastasis output is shifted once, on tuning patients of the training preset, to the cut with the best sum of
+training than in patients; trained as it is, the network would call too many patients positive. The bias of its
+tiles' metastasis output is shifted once, on tuning patients of the training preset, to the cut with the best sum of
 sensitivity and specificity. Nothing else of the network changes, and its ranking of tiles stays what it was.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bone_scan.analysis import Networks
-from pipelines.bone_scan.networks import TileClassifier
+from pipelines.bone_scan.analysis import Network
 from pipelines.bone_scan.prepare import prepare_view
 from pipelines.bone_scan.tiles import split, tile_starts
 from pipelines.contract.weights import ModelCard, load_model, save_model
@@ -22,7 +21,7 @@ from pipelines.phantoms.bone_scan import simulate_bone_scan
 from pipelines.training.metrics import Decisions
 
 TUNING_SEED, TUNING_PATIENTS = 800_000, 80
-BIAS_KEY = "backbone.fc.bias"
+BIAS_KEY = "tile_head.bias"
 
 OperatingProgress = Callable[[float, str], None]
 
@@ -51,13 +50,13 @@ def best_cut(truth: Sequence[bool], scores: Sequence[float]) -> float:
     return float(cuts[best[np.argmax(gaps[best])]])
 
 
-def patient_logit(counts: np.ndarray, pixel_mm: float, networks: Networks) -> float:
-    """Return the largest metastasis logit over all tiles and windows of both views (2, rows, columns)."""
+def patient_logit(counts: np.ndarray, pixel_mm: float, network: Network) -> float:
+    """Return the largest metastasis logit over all tiles of both views (2, rows, columns)."""
     hottest = -np.inf
     for view in counts:
         prepared = prepare_view(view.astype(np.float64), (pixel_mm, pixel_mm))
         tiles = split(prepared.windows, tile_starts(prepared.windows.shape[1]))
-        found = networks.classify(tiles.reshape(-1, *tiles.shape[2:]))[:, 0].astype(np.float64).max()
+        found = network.judge(tiles)[0][:, 0].astype(np.float64).max()
         share = float(np.clip(found, 1e-9, 1 - 1e-9))
         hottest = max(hottest, float(np.log(share / (1 - share))))
     return hottest
@@ -66,14 +65,14 @@ def patient_logit(counts: np.ndarray, pixel_mm: float, networks: Networks) -> fl
 def set_operating_point(
     folder: Path, patients: int = TUNING_PATIENTS, progress: OperatingProgress | None = None
 ) -> ModelCard:
-    """Shift the bias of the classifier in `folder` and write it back; return its new card.
+    """Shift the bias of the network in `folder` and write it back; return its new card.
 
     Raises
     ------
     WeightsError
-        If the folder does not hold both networks.
+        If the folder does not hold the network.
     """
-    from pipelines.bone_scan.engine import CLASSIFIER, Engine
+    from pipelines.bone_scan.engine import MODEL, Engine
     from pipelines.contract import ComputeOptions
 
     engine = Engine.load(ComputeOptions(weights_dir=folder))
@@ -85,9 +84,8 @@ def set_operating_point(
         if progress is not None:
             progress((number + 1) / patients, f"operating point: {number + 1} of {patients} patients")
     cut = best_cut(truth, logits)
-    state, card = load_model(CLASSIFIER, [folder])
+    state, card = load_model(MODEL, [folder])
     state[BIAS_KEY][0] -= cut
-    TileClassifier().load_state_dict(state)
     earlier = float(card.recipe.get("operating_point_shift", 0.0))
     note = {"operating_point_shift": earlier - cut, "operating_point_patients": [TUNING_SEED, patients]}
     return save_model(state, card.model_copy(update={"recipe": {**card.recipe, **note}}), folder)

@@ -45,7 +45,7 @@ class BoneScanPipeline(Pipeline):
                 raise ContentRefused(reason)
 
     def load(self, options: ComputeOptions) -> None:
-        """Load both networks.
+        """Load the network.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class BoneScanPipeline(Pipeline):
         progress(0.9, "composing the findings")
         engine = self._engine
         provenance = Provenance(
-            self.name, self.version, engine.cards, engine.device.title, engine.precision, watch.seconds
+            self.name, self.version, (engine.card,), engine.device.title, engine.precision, watch.seconds
         )
         findings = build_findings(scan, analyses, provenance)
         progress(1.0, "done")

@@ -1,10 +1,10 @@
 """Square tiles of a view, the gate that skips empty ones, and the way back to the whole view.
 
 The paper's networks see 256 x 256 crops. A working view is 256 columns wide, so tiles differ in their first row
-only. Neighbours share rows; where they do, the segmenter's probabilities are blended with weights that fall
+only. Neighbours share rows; where they do, the pixels' probabilities are blended with weights that fall
 linearly towards a tile's border, so that no seam cuts a lesion.
 
-No network runs here: the gate takes the classifier's probabilities, `blend` the segmenter's.
+No network runs here: the gate takes the tiles' labels, `blend` the pixels' probabilities.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CLASSIFIER_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Gate:
-    """What happens to one tile: `segment` it, and whether metastases found in it may count."""
+    """What happens to one tile: whether its outlines are used (`segment`), and whether metastases in it may count."""
 
     segment: bool
     metastases: bool
@@ -61,7 +61,7 @@ def blend(tiles: np.ndarray, starts: Sequence[int], evaluated: Sequence[bool], r
     tiles
         float, (tile, class, 256, 256); class 0 is the background. Tiles that were not evaluated are ignored.
     starts, evaluated
-        Per tile its first row, and whether the segmenter ran on it.
+        Per tile its first row, and whether its outlines are used.
     rows
         Rows of the view.
 
@@ -92,17 +92,17 @@ def pelvic_tiles(starts: Sequence[int], frame: BodyFrame) -> tuple[bool, ...]:
 
 
 def gate(probabilities: np.ndarray, pelvic: Sequence[bool], threshold: float = CLASSIFIER_THRESHOLD) -> list[Gate]:
-    """Decide per tile from the classifier's answer.
+    """Decide per tile from its labels.
 
     Parameters
     ----------
     probabilities
-        (tile, window, 2): metastasis and bladder, per window. A tile is positive if either window says so.
+        (tile, 2): metastasis and bladder. A tile is positive if either is.
     pelvic
-        Tiles that are always segmented for the bladder: a bladder that the classifier misses would stay in the
+        Tiles that are always segmented for the bladder: a bladder that the label misses would stay in the
         denominator of the BSTBI. Where both labels were negative, metastases found there do not count.
     """
-    positive = np.asarray((probabilities >= threshold).any(axis=(1, 2)))
+    positive = np.asarray((probabilities >= threshold).any(axis=1))
     return [
         Gate(segment=bool(yes or forced), metastases=bool(yes)) for yes, forced in zip(positive, pelvic, strict=True)
     ]

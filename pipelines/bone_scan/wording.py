@@ -31,7 +31,7 @@ def conclusion(analyses: Sequence[ViewAnalysis]) -> str:
     if not largest:
         score = max(float(a.tile_probabilities[..., 0].max()) for a in analyses)
         if score >= CLASSIFIER_THRESHOLD:
-            text += f", although its tile classifier suspects metastases ({100 * score:.0f} %)"
+            text += f", although its tile labels suggest metastases ({100 * score:.0f} %)"
         else:
             text += "; that does not exclude metastases"
     return f"{text}. Tumour burden index (BSTBI, unedited): {result.index:.3f}."

@@ -19,7 +19,8 @@ from torch.nn import functional
 class AugmentSettings:
     """Ranges of the augmentation; every tile draws its own values.
 
-    window : upper window level as a multiple of the reference, log-uniform.
+    window : upper level of the first window as a multiple of the reference, log-uniform.
+    windows : upper levels of the windows relative to the first; one channel of output each.
     dose : share of the counts kept, log-uniform from this value to 1 (drawn for `dose_share` of the tiles).
     blur_pixels : largest standard deviation of the extra blur (drawn for `blur_share` of the tiles).
     """
@@ -28,6 +29,7 @@ class AugmentSettings:
     scale: tuple[float, float] = (0.85, 1.2)
     shift: float = 0.06
     window: tuple[float, float] = (0.25, 1.6)
+    windows: tuple[float, ...] = (1.0,)
     gamma: tuple[float, float] = (0.75, 1.35)
     dose: float = 0.35
     dose_share: float = 0.3
@@ -53,15 +55,15 @@ def augment(
     Returns
     -------
     tuple
-        Network input float32 (n, 1, h, w) in [0, 1] and labels int64 (n, h, w).
+        Network input float32 (n, windows, h, w) in [0, 1] and labels int64 (n, h, w).
     """
     levels, labels = _move(levels, labels, settings, generator)
     levels = _blur(levels, settings, generator)
     levels = _thin(levels, counts_per_level, settings, generator)
     count = len(levels)
-    upper = _log_uniform(count, *settings.window, generator)
+    upper = _log_uniform(count, *settings.window, generator)[:, None] * torch.tensor(settings.windows)
     gamma = _log_uniform(count, *settings.gamma, generator)
-    shown = (levels / upper[:, None, None, None]).clamp(0, 1)
+    shown = (levels / upper[:, :, None, None]).clamp(0, 1)
     return shown.pow(gamma[:, None, None, None]), labels
 
 

@@ -24,13 +24,11 @@ class Fixed:
     def __init__(self, metastasis: float, bladder: float) -> None:
         self.answer = (metastasis, bladder)
 
-    def classify(self, tiles):
-        return np.tile(np.array(self.answer, np.float32), (len(tiles), 1))
-
-    def segment(self, tiles):
+    def judge(self, tiles):
         metastasis, bladder = self.answer
         share = np.array([1 - metastasis - bladder, metastasis, bladder], np.float32)
-        return np.broadcast_to(share[None, :, None, None], (len(tiles), 3, 256, 256)).copy()
+        classes = np.broadcast_to(share[None, :, None, None], (len(tiles), 3, 256, 256)).copy()
+        return np.tile(np.array(self.answer, np.float32), (len(tiles), 1)), classes
 
 
 NOTHING, ALL_OF_TEN = Overlap(), Overlap(10, 10, 10)
@@ -57,7 +55,7 @@ def patient(seed, has, positive, age=60, met=NOTHING, bladder=ALL_OF_TEN, score=
 
 
 def report(patients):
-    model = {"name": "bone-scan-segmenter", "version": "0", "sha256": "0" * 64}
+    model = {"name": "bone-scan-network", "version": "0", "sha256": "0" * 64}
     return EvaluationReport("held_out", 0, tuple(patients), (model,), {"metastasis_level": 1.0}, 0.5)
 
 
@@ -150,7 +148,7 @@ def test_the_shipped_weights_run_through_the_nodes_own_analysis():
     seen = []
     result = evaluate(2, seed=600_000, progress=lambda share, message: seen.append(share), tuning_patients=2)
     assert [p.seed for p in result.patients] == [600_000, 600_001]
-    assert {m["name"] for m in result.models} == {"bone-scan-classifier", "bone-scan-segmenter"}
+    assert {m["name"] for m in result.models} == {"bone-scan-network"}
     assert all(len(m["sha256"]) == 64 for m in result.models)
     assert seen[-1] == 1.0 and seen == sorted(seen)
     again = evaluate(1, seed=600_000, tuning_patients=1)

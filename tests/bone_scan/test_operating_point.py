@@ -33,9 +33,9 @@ def test_one_class_alone_has_no_operating_point():
 
 def test_a_patient_counts_by_the_hottest_tile():
     class ByHeat:
-        def classify(self, tiles):
+        def judge(self, tiles):
             top = tiles.reshape(len(tiles), -1).max(1)
-            return np.stack([0.9 * top, top], 1)
+            return np.stack([0.9 * top, top], 1), np.zeros((len(tiles), 3, 256, 256), np.float32)
 
     counts = np.zeros((2, 1024, 256), np.uint16)
     counts[:, 100:800, 60:190] = 5

@@ -1,9 +1,8 @@
 """The pipeline from DICOM files to findings.
 
-Two kinds of networks stand behind it. Where the way of a mask is the matter (grids, frames, series, gate, sums), an
-exact rule plays the networks' part: hot pixels are metastases but near the midline of the pelvis, where they are
-bladder; what must come out is then known. Where loading and running are the matter, the real architectures run with
-random weights. What trained weights find is `test_weights_at_work`'s.
+An exact rule plays the network's part: hot pixels are metastases but near the midline of the pelvis, where they are
+bladder; what must come out is then known. Loading and running the real architecture is `test_engine`'s, what trained
+weights find `test_weights_at_work`'s.
 """
 
 from __future__ import annotations
@@ -17,22 +16,11 @@ from scipy import ndimage
 
 from pipelines.bone_scan import codes
 from pipelines.bone_scan.analysis import Stopwatch, analyse_view
-from pipelines.bone_scan.engine import CLASSIFIER, SEGMENTER, Engine
 from pipelines.bone_scan.findings import Provenance, build_findings
 from pipelines.bone_scan.header_checks import header_refusal
 from pipelines.bone_scan.lesions import BLADDER, METASTASIS
-from pipelines.bone_scan.pipeline import BoneScanPipeline
-from pipelines.contract import (
-    ComputeOptions,
-    ContentRefused,
-    DeviceError,
-    Findings,
-    InputSeries,
-    PipelineInputs,
-    WeightsError,
-    load_pipeline_class,
-)
-from pipelines.contract.weights import ModelCard, save_model
+from pipelines.contract import Findings
+from pipelines.contract.weights import ModelCard
 from pipelines.imaging.planar import read_planar_scan
 from tests.imaging.nm_objects import (
     BLADDER_CENTRE,
@@ -51,18 +39,11 @@ PAIR = [detector(180), detector(0)]
 
 
 class HotPixels:
-    """An exact rule in the networks' place: what saturates both windows is hot; hot and central is bladder."""
+    """An exact rule in the network's place: what saturates a window is hot; hot and central is bladder."""
 
-    def __init__(self) -> None:
-        self.segmented = 0
-
-    def classify(self, tiles: np.ndarray) -> np.ndarray:
-        hot = self._maps(tiles)
-        return hot[:, 1:].max(axis=(2, 3))
-
-    def segment(self, tiles: np.ndarray) -> np.ndarray:
-        self.segmented += len(tiles)
-        return self._maps(tiles)
+    def judge(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        maps = np.mean([self._maps(tiles[:, window]) for window in range(tiles.shape[1])], axis=0)
+        return maps[:, 1:].max(axis=(2, 3)), maps
 
     @staticmethod
     def _maps(tiles: np.ndarray) -> np.ndarray:
@@ -79,21 +60,17 @@ class HotPixels:
         return maps
 
 
-def inputs(*paths: Path) -> PipelineInputs:
-    return PipelineInputs((InputSeries("1.2.3", paths),))
-
-
-def analysed(tmp_path: Path, dataset=None, paths: list[Path] | None = None, networks=None) -> Findings:
-    """Run everything but the trained networks; the two windows lie close together: the rule knows one level."""
+def analysed(tmp_path: Path, dataset=None, paths: list[Path] | None = None, network=None) -> Findings:
+    """Run everything but the trained network; the two windows lie close together: the rule knows one level."""
     scan = read_planar_scan(paths or [save(dataset, tmp_path)], header_refusal)
     watch = Stopwatch()
-    networks = networks or HotPixels()
-    views = [analyse_view(v.counts, v.spacing_mm, v.name, networks, watch, (1.0, 0.9)) for v in scan.views]
+    network = network or HotPixels()
+    views = [analyse_view(v.counts, v.spacing_mm, v.name, network, watch, (1.0, 0.9)) for v in scan.views]
     return build_findings(scan, views, Provenance("bone-scan", "0", (CARD,), "CPU", "fp32", watch.seconds))
 
 
 CARD = ModelCard(
-    name="bone-scan-segmenter", version="0", pipeline="bone-scan", network="rule", input="tiles", outputs=("a",),
+    name="bone-scan-network", version="0", pipeline="bone-scan", network="rule", input="tiles", outputs=("a",),
     training_data="none", simulated_only=True, seed=0, steps=0, licence="Apache-2.0", intended_use="tests",
     sha256="0" * 64,
 )  # fmt: skip
@@ -221,26 +198,35 @@ def test_a_focus_states_size_counts_contrast_and_probability(tmp_path):
     assert found.contours[0].frame == 0
 
 
-def test_negative_tiles_are_skipped_and_the_pelvis_is_not(tmp_path):
-    cold = draw_body(seed=1, bladder=8.0)
-    networks = HotPixels()
-    findings = analysed(tmp_path, nm_object(cold, [detector(180)]), networks=networks)
+def test_negative_tiles_are_left_out_and_the_pelvis_is_not(tmp_path):
+    findings = analysed(tmp_path, nm_object(draw_body(seed=1, bladder=8.0), [detector(180)]))
     tiles = findings.details["images"][0]["tiles"]
-    assert [t["segmented"] for t in tiles].count(True) * 2 == networks.segmented
-    assert 0 < networks.segmented < 2 * len(tiles)
+    assert 0 < [t["segmented"] for t in tiles].count(True) < len(tiles)
     assert not any(t["metastases_counted"] for t in tiles)
     assert findings.regions == ()
     assert "does not exclude metastases" in findings.conclusion
 
 
-def test_a_classifier_that_suspects_what_no_focus_shows_is_quoted(tmp_path):
-    class Suspicious(HotPixels):
-        def classify(self, tiles):
-            return np.full((len(tiles), 2), 0.83, np.float32)
+def test_metastases_outlined_in_a_tile_labelled_negative_do_not_count(tmp_path):
+    class Denies(HotPixels):
+        def judge(self, tiles):
+            labels, maps = super().judge(tiles)
+            return labels * [0.0, 1.0], maps * (maps[:, BLADDER].max(axis=(1, 2)) == 0)[:, None, None, None]
 
-    findings = analysed(tmp_path, nm_object(draw_body(bladder=8.0), [detector(180)]), networks=Suspicious())
+    seen = analysed(tmp_path, nm_object(FRONT, [detector(180)]))
+    assert any("lesion" in r.tracking_id for r in seen.regions)
+    denied = analysed(tmp_path, nm_object(FRONT, [detector(180)]), network=Denies())
+    assert not any("lesion" in r.tracking_id for r in denied.regions)
+
+
+def test_a_tile_label_that_suspects_what_no_focus_shows_is_quoted(tmp_path):
+    class Suspicious(HotPixels):
+        def judge(self, tiles):
+            return np.full((len(tiles), 2), 0.83, np.float32), super().judge(tiles)[1]
+
+    findings = analysed(tmp_path, nm_object(draw_body(bladder=8.0), [detector(180)]), network=Suspicious())
     assert findings.regions == ()
-    assert "classifier suspects metastases (83 %)" in findings.conclusion
+    assert "tile labels suggest metastases (83 %)" in findings.conclusion
 
 
 def test_limitations_say_what_was_missing(tmp_path):
@@ -268,7 +254,7 @@ def test_details_are_json_and_carry_no_patient(tmp_path):
     text = json.dumps(findings.details) + findings.conclusion + " ".join(findings.limitations)
     assert "Secret" not in text
     assert "4711-Q" not in text
-    assert set(findings.details["seconds"]) == {"prepare", "classify", "segment", "measure"}
+    assert set(findings.details["seconds"]) == {"prepare", "infer", "measure"}
 
 
 def test_no_quantity_is_given_where_it_is_zero_over_zero(tmp_path):
@@ -281,122 +267,7 @@ def test_no_quantity_is_given_where_it_is_zero_over_zero(tmp_path):
             maps[:, BLADDER] = 1.0
             return maps
 
-    findings = analysed(tmp_path, nm_object(FRONT, [detector(180)]), networks=AllBladder())
+    findings = analysed(tmp_path, nm_object(FRONT, [detector(180)]), network=AllBladder())
     burdens = [q for q in findings.quantities if q.name in (codes.BSTBI, codes.BSTBI_COUNTS, codes.FRACTION)]
     assert all(q.value is None and "0/0" in q.reason for q in burdens)
     assert "not computable" in findings.conclusion
-
-
-@pytest.fixture(scope="module")
-def random_weights(tmp_path_factory) -> Path:
-    """Both architectures with random weights, as cards and safetensors."""
-    import torch
-
-    from pipelines.bone_scan import networks
-
-    folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(1)
-    for name, network, kind, outputs in (
-        (CLASSIFIER, networks.TileClassifier(), networks.CLASSIFIER_NETWORK, networks.CLASSIFIER_OUTPUTS),
-        (SEGMENTER, networks.ResNetUNet(), networks.SEGMENTER_NETWORK, networks.SEGMENTER_CLASSES),
-    ):
-        card = CARD.model_copy(update={"name": name, "network": kind, "outputs": tuple(outputs), "sha256": ""})
-        save_model(network.state_dict(), card, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def random_engine(random_weights) -> Engine:
-    return Engine.load(ComputeOptions(device="cpu", weights_dir=random_weights))
-
-
-@pytest.mark.slow
-def test_the_engine_returns_probabilities_of_the_promised_shape(random_engine):
-    tiles = np.random.default_rng(0).random((5, 256, 256)).astype(np.float32)
-    labels, classes = random_engine.classify(tiles), random_engine.segment(tiles[:1])
-    assert labels.shape == (5, 2)
-    assert ((labels >= 0) & (labels <= 1)).all()
-    assert classes.shape == (1, 3, 256, 256)
-    np.testing.assert_allclose(classes.sum(axis=1), 1.0, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_tiles_answer_does_not_depend_on_its_batch(random_engine):
-    tiles = np.random.default_rng(1).random((5, 256, 256)).astype(np.float32)
-    together = random_engine.classify(tiles)
-    alone = [random_engine.classify(tiles[number][None])[0] for number in (0, 4)]
-    np.testing.assert_allclose(together[[0, 4]], alone, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_engine_computes_what_the_network_computes(random_engine, random_weights):
-    """Against the plain network in eager fp32: channels-last and batching change nothing."""
-    import torch
-
-    from pipelines.bone_scan.networks import ResNetUNet
-    from pipelines.contract.weights import load_model
-
-    network = ResNetUNet().eval()
-    network.load_state_dict(load_model(SEGMENTER, [random_weights])[0])
-    tiles = np.random.default_rng(2).random((1, 256, 256)).astype(np.float32)
-    with torch.inference_mode():
-        expected = network(torch.from_numpy(tiles)[:, None]).softmax(dim=1).numpy()
-    np.testing.assert_allclose(random_engine.segment(tiles), expected, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_bf16_is_an_option_and_close(random_weights, random_engine):
-    engine = Engine.load(ComputeOptions(device="cpu", precision="bf16", weights_dir=random_weights))
-    tiles = np.random.default_rng(3).random((1, 256, 256)).astype(np.float32)
-    classes = engine.segment(tiles)
-    assert classes.dtype == np.float32
-    assert np.abs(classes - random_engine.segment(tiles)).mean() < 0.05
-
-
-@pytest.mark.slow
-def test_the_whole_pipeline_runs_and_reports_progress(tmp_path, random_weights):
-    pipeline = load_pipeline_class("bone-scan")()
-    study = inputs(save(nm_object(FRONT, PAIR[:1]), tmp_path))
-    pipeline.check(study)
-    pipeline.load(ComputeOptions(device="cpu", weights_dir=random_weights))
-    told: list[tuple[float, str]] = []
-    findings = pipeline.run(study, lambda done, what: told.append((done, what)))
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert told[0][0] == 0.0
-    assert told[-1][0] == 1.0
-    assert findings.pipeline == "bone-scan"
-    assert [m.name for m in findings.models] == [CLASSIFIER, SEGMENTER]
-    assert all(len(m.sha256) == 64 for m in findings.models)
-    assert findings.details["device"] == "CPU"
-    assert set(findings.details["seconds"]) == {"read", "prepare", "classify", "segment", "measure"}
-    assert findings.segmentations[0].label_map.shape == (1, 1024, 256)
-
-
-@pytest.mark.slow
-def test_refusals_device_and_weights_errors_come_from_the_right_step(tmp_path, random_weights):
-    pipeline = BoneScanPipeline()
-    static = inputs(save(nm_object(draw_body(256, 256), ImageType=["ORIGINAL", "PRIMARY", "STATIC"]), tmp_path))
-    with pytest.raises(ContentRefused, match="static view"):
-        pipeline.check(static)
-    with pytest.raises(RuntimeError, match="load"):
-        pipeline.run(static, lambda done, what: None)
-    with pytest.raises(DeviceError, match="cuda:99"):
-        pipeline.load(ComputeOptions(device="cuda:99", weights_dir=random_weights))
-
-
-@pytest.mark.slow
-def test_weights_of_another_network_are_refused_by_name(tmp_path, random_weights):
-    import torch
-
-    wrong = CARD.model_copy(update={"name": CLASSIFIER, "network": "other-net", "sha256": ""})
-    save_model({"w": torch.zeros(2, 2)}, wrong, tmp_path)
-    with pytest.raises(WeightsError, match=r"bone-scan-classifier.*other-net"):
-        Engine.load(ComputeOptions(device="cpu", weights_dir=tmp_path))
-    from pipelines.bone_scan import networks
-
-    fits_not = wrong.model_copy(
-        update={"network": networks.CLASSIFIER_NETWORK, "outputs": tuple(networks.CLASSIFIER_OUTPUTS)}
-    )
-    save_model({"w": torch.zeros(2, 2)}, fits_not, tmp_path)
-    with pytest.raises(WeightsError, match="do not fit the network"):
-        Engine.load(ComputeOptions(device="cpu", weights_dir=tmp_path))

@@ -233,8 +233,8 @@ def test_the_gate_skips_negative_tiles_but_never_the_pelvis():
     inside = [s <= BLADDER_CENTRE[0] - 14 and s + TILE_PIXELS >= BLADDER_CENTRE[0] + 14 for s in starts]
     assert any(inside)
     assert all(forced for forced, within in zip(pelvic, inside, strict=True) if within)
-    probabilities = np.zeros((len(starts), 2, 2))
-    probabilities[0, 1, 0] = 0.5
+    probabilities = np.zeros((len(starts), 2))
+    probabilities[0, 0] = 0.5
     decisions = gate(probabilities, pelvic)
     assert [d.segment for d in decisions] == [True, *pelvic[1:]]
     assert [d.metastases for d in decisions] == [True, False, False, False, False]

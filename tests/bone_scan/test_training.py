@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from pipelines.bone_scan.dataset import build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
-from pipelines.bone_scan.networks import SEGMENTER_NETWORK, ResNetUNet, TileClassifier  # noqa: E402
+from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
 from pipelines.bone_scan.sampling import TileSampler, tile_targets  # noqa: E402
-from pipelines.bone_scan.train import PRESETS, segmenter_loss, train  # noqa: E402
+from pipelines.bone_scan.train import PRESETS, joint_loss, train  # noqa: E402
 from pipelines.contract.weights import load_model  # noqa: E402
 from pipelines.phantoms.bone_scan import simulate_bone_scan  # noqa: E402
 from pipelines.training.loop import LoopSettings, Trainer  # noqa: E402
@@ -45,8 +45,9 @@ def test_a_missing_cache_says_so(tmp_path):
 
 def test_batches_are_tiles_in_range_with_their_targets(patients):
     tiles, labels, targets = next(TileSampler(patients, 6, 0))
-    assert tiles.shape == (6, 1, 256, 256) and labels.shape == (6, 256, 256) and targets.shape == (6, 2)
+    assert tiles.shape == (6, 2, 256, 256) and labels.shape == (6, 256, 256) and targets.shape == (6, 2)
     assert float(tiles.min()) >= 0 and float(tiles.max()) <= 1
+    assert (tiles[:, 1] >= tiles[:, 0]).all() and (tiles[:, 1] > tiles[:, 0]).any(), "the second window is narrower"
     assert set(labels.unique().tolist()) <= {0, 1, 2}
     assert torch.equal(targets, tile_targets(labels))
 
@@ -63,38 +64,28 @@ def test_the_loss_falls_in_a_tiny_run(patients, tmp_path):
     tiles, labels, targets = next(TileSampler(patients, 4, 3))
     held = tiles[..., ::2, ::2].contiguous(), labels[:, ::2, ::2].contiguous(), targets
     assert (labels > 0).any()
-    progress = Trainer(ResNetUNet(), settings, tmp_path).fit(iter(lambda: held, None), segmenter_loss)
+    progress = Trainer(BoneScanNetwork(), settings, tmp_path).fit(iter(lambda: held, None), joint_loss)
     assert progress.losses[-1] < 0.85 * progress.losses[0]
 
 
 def test_train_writes_weights_that_load(cache, tmp_path):
     build_cache(cache, range(2), "train")
     seen = []
-    cards = train(
-        "default",
-        2,
-        2,
-        tmp_path,
-        1,
-        lambda share, message: seen.append(share),
-        classifier_steps=2,
-        operating_patients=0,
-        cache=cache,
-        workers=1,
-    )
-    assert [card.name for card in cards] == ["bone-scan-segmenter", "bone-scan-classifier"]
-    assert all(card.simulated_only and card.steps == 2 and len(card.sha256) == 64 for card in cards)
-    assert seen == sorted(seen) and seen[-1] == pytest.approx(0.95)
-    state, card = load_model("bone-scan-segmenter", [tmp_path])
-    assert card.network == SEGMENTER_NETWORK
-    ResNetUNet().load_state_dict(state)
-    TileClassifier().load_state_dict(load_model("bone-scan-classifier", [tmp_path])[0])
+    quick = {"operating_patients": 0, "cache": cache, "workers": 1}
+    card = train("default", 2, 2, tmp_path / "first", 1, lambda share, _: seen.append(share), **quick)
+    assert (card.name, card.network, card.steps, card.simulated_only) == ("bone-scan-network", NETWORK, 2, True)
+    assert seen == sorted(seen) and seen[-1] == pytest.approx(0.9)
+    state, _ = load_model("bone-scan-network", [tmp_path / "first"])
+    BoneScanNetwork().load_state_dict(state)
+    further = train("default", 2, 1, tmp_path, 2, start=tmp_path / "first", **quick)
+    assert further.steps == 3
+    assert further.recipe["start"]["sha256"] == card.sha256
     for path in tmp_path.glob("*.safetensors"):
         assert path.stat().st_size < 50e6
 
 
 def test_the_paper_preset_keeps_the_papers_settings():
     paper = PRESETS["paper"]
-    assert (paper.segmenter.optimiser, paper.segmenter.learning_rate, paper.batch) == ("adam", 0.01, 16)
+    assert (paper.loop.optimiser, paper.loop.learning_rate, paper.batch) == ("adam", 0.01, 16)
     with pytest.raises(ValueError, match="no training preset 'fast'"):
         train("fast")

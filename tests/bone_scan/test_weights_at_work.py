@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.bone_scan.engine import CLASSIFIER, SEGMENTER, SHIPPED_WEIGHTS
+from pipelines.bone_scan.engine import MODEL, SHIPPED_WEIGHTS
 from pipelines.bone_scan.pipeline import BoneScanPipeline
 from pipelines.contract import ComputeOptions, ContentRefused, Findings, InputSeries, PipelineInputs
 from pipelines.imaging.instance import read_frames
@@ -23,9 +23,8 @@ LOSSLESS = ("NM1_JPLL", "NM1_J2KR", "NM1_JLSL", "NM1_RLE")
 
 @pytest.fixture(scope="module")
 def pipeline() -> BoneScanPipeline:
-    for name in (CLASSIFIER, SEGMENTER):
-        if not (SHIPPED_WEIGHTS / f"{name}.safetensors").is_file():
-            pytest.skip(f"the weights '{name}' are not shipped with this checkout")
+    if not (SHIPPED_WEIGHTS / f"{MODEL}.safetensors").is_file():
+        pytest.skip(f"the weights '{MODEL}' are not shipped with this checkout")
     loaded = BoneScanPipeline()
     loaded.load(ComputeOptions(device="cpu"))
     return loaded
