@@ -89,6 +89,7 @@ def analyse_view(
     network: Network,
     watch: Stopwatch,
     factors: tuple[float, ...] = WINDOW_FACTORS,
+    prepared: PreparedView | None = None,
 ) -> ViewAnalysis:
     """Analyse one view.
 
@@ -106,10 +107,12 @@ def analyse_view(
         Stages are timed on it.
     factors
         Upper window levels as multiples of the reference level.
+    prepared
+        The view as `prepare_view` made it of the same counts, spacing and factors; None to prepare it here.
     """
     counts = np.maximum(np.asarray(counts, dtype=np.float32), 0.0)
     with watch.stage("prepare"):
-        prepared = prepare_view(counts, spacing_mm, factors)
+        prepared = prepared or prepare_view(counts, spacing_mm, factors)
         starts = tile_starts(prepared.windows.shape[1])
         tiles = split(prepared.windows, starts)
     with watch.stage("infer"):

@@ -259,8 +259,8 @@ def _view_details(polarity: str, analysis: ViewAnalysis) -> dict[str, object]:
         "tiles": [
             {
                 "first_working_row": start,
-                "metastasis": [window[0] for window in probabilities],
-                "bladder": [window[1] for window in probabilities],
+                "metastasis": probabilities[0],
+                "bladder": probabilities[1],
                 "segmented": decision.segment,
                 "metastases_counted": decision.metastases,
             }

@@ -105,11 +105,22 @@ def outlines(counts: np.ndarray, number: int) -> list[np.ndarray]:
     if p99 <= 0.0:
         return []
     floor = max(min(FLOOR_COUNTS, FLOOR_CEILING_OF_P99 * p99), FLOOR_FRACTION_OF_P99 * p99)
-    labels, _ = ndimage.label(ndimage.median_filter(counts, size=MEDIAN_PIXELS) > floor)
+    labels, _ = ndimage.label(_median_above(counts, floor))
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     largest = np.argsort(-sizes, kind="stable")[:number]
     return [np.asarray(labels == label) for label in largest if sizes[label] > 0]
+
+
+def _median_above(counts: np.ndarray, level: float) -> np.ndarray:
+    """Tell where the 5 x 5 median exceeds a level (bool): more than half of the 25 pixels do.
+
+    Ten times as fast as sorting them, and the same at every pixel.
+    """
+    ones = np.ones(MEDIAN_PIXELS, dtype=np.int16)
+    above = (counts > level).astype(np.int16)
+    number = ndimage.correlate1d(ndimage.correlate1d(above, ones, axis=0), ones, axis=1)
+    return np.asarray(number > MEDIAN_PIXELS**2 // 2)
 
 
 def body_frame(

@@ -15,7 +15,7 @@ from pipelines.bone_scan.checks import content_refusal, field_refusal
 from pipelines.bone_scan.engine import Engine
 from pipelines.bone_scan.findings import Provenance, build_findings
 from pipelines.bone_scan.header_checks import header_refusal
-from pipelines.bone_scan.prepare import prepare_view
+from pipelines.bone_scan.prepare import PreparedView, prepare_view
 from pipelines.contract import ComputeOptions, ContentRefused, Findings, Pipeline, PipelineInputs, Progress
 from pipelines.imaging.planar import PlanarScan, read_planar_scan
 
@@ -29,6 +29,7 @@ class BoneScanPipeline(Pipeline):
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
+        self._checked: tuple[PipelineInputs, PlanarScan, list[PreparedView]] | None = None
 
     def check(self, inputs: PipelineInputs) -> None:
         """Refuse what is no delayed whole-body bone scan; see `header_checks` and `checks`.
@@ -38,11 +39,17 @@ class BoneScanPipeline(Pipeline):
         ContentRefused
             With the reason in a sentence.
         """
-        for view in _read(inputs).views:
+        self._checked = None
+        scan = _read(inputs)
+        views = []
+        for view in scan.views:
             reason = field_refusal(view.counts, view.spacing_mm)
-            reason = reason or content_refusal(prepare_view(view.counts, view.spacing_mm), view.name)
+            if not reason:
+                views.append(prepare_view(view.counts, view.spacing_mm))
+                reason = content_refusal(views[-1], view.name)
             if reason:
                 raise ContentRefused(reason)
+        self._checked = inputs, scan, views
 
     def load(self, options: ComputeOptions) -> None:
         """Load the network.
@@ -68,11 +75,14 @@ class BoneScanPipeline(Pipeline):
         watch = Stopwatch()
         progress(0.0, "reading the scan")
         with watch.stage("read"):
-            scan = _read(inputs)
+            scan, prepared = self._looked_at(inputs)
         analyses = []
         for number, view in enumerate(scan.views):
             progress(0.1 + 0.8 * number / len(scan.views), f"analysing the {view.name} view")
-            analyses.append(analyse_view(view.counts, view.spacing_mm, view.name, self._engine, watch))
+            ready = prepared[number] if prepared else None
+            analyses.append(
+                analyse_view(view.counts, view.spacing_mm, view.name, self._engine, watch, prepared=ready)
+            )
         progress(0.9, "composing the findings")
         engine = self._engine
         provenance = Provenance(
@@ -81,6 +91,13 @@ class BoneScanPipeline(Pipeline):
         findings = build_findings(scan, analyses, provenance)
         progress(1.0, "done")
         return findings
+
+    def _looked_at(self, inputs: PipelineInputs) -> tuple[PlanarScan, list[PreparedView]]:
+        """Return what `check` read and prepared of the same inputs, once; else read them now."""
+        checked, self._checked = self._checked, None
+        if checked is not None and checked[0] == inputs:
+            return checked[1], checked[2]
+        return _read(inputs), []
 
 
 def _read(inputs: PipelineInputs) -> PlanarScan:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from pipelines.bone_scan.levels import WINDOW_FACTORS, reference_level, to_grey, window
 from pipelines.bone_scan.outline import body_frame, body_mask
@@ -27,6 +28,16 @@ from pipelines.bone_scan.tiles import TILE_PIXELS, blend, gate, pelvic_tiles, sp
 from tests.imaging.nm_objects import BLADDER_CENTRE, draw_body
 
 SPACING = (WORKING_SPACING_MM, WORKING_SPACING_MM)
+
+
+def test_the_body_is_where_scipys_median_exceeds_the_floor():
+    """The counting form of the median against the filter itself, on noise about the floor and at the borders."""
+    counts = np.random.default_rng(5).poisson(1.0, (90, 70)).astype(np.float32)
+    counts[20:60, 15:50] += 40.0
+    above = ndimage.median_filter(counts, size=5) > 1.0
+    labels, _ = ndimage.label(above)
+    largest = labels == np.argmax(np.bincount(labels.ravel())[1:]) + 1
+    np.testing.assert_array_equal(body_mask(counts), largest)
 
 
 def test_the_usual_matrix_is_taken_as_it_is():
