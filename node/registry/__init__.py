@@ -11,4 +11,6 @@ Other rooms call the functions of this room inside `Registry.transaction()` or `
     retention    what may be deleted, and that it was
     events, workers   what happened, and who is at work
     queries      everything that pages show
+    paging       keyset pagination over any of it; patients: names, for those who may see them
+    accounts, credentials, roles, audit   who may use the dashboard, and what they changed
 """

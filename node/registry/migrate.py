@@ -27,6 +27,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from node.errors import PermanentError
+from node.registry import account_models  # noqa: F401  the schema is compared with all models
 from node.registry.database import Registry
 
 MIGRATIONS = Path(__file__).with_name("migrations")
