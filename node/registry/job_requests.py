@@ -45,6 +45,7 @@ def retry_job(session: Session, job_id: int, now: datetime) -> None:
         attempts=0,
         available_at=now,
         queued_at=now,
+        wait_until=None,
         finished_at=None,
         reason="",
         error="",

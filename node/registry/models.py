@@ -177,7 +177,8 @@ class Job(Base):
 
     key: derived from pipeline and input series; (key, revision) is the identity that result UIDs come from.
     trace: why this pipeline (rule, conditions, values seen). reason: the sentence for rejected, failed, waiting.
-    available_at: not before this time (backoff between attempts). wait_until: when waiting for a companion ends.
+    available_at: not before this time (backoff between attempts). wait_until: when waiting ends,
+    of a waiting job for its companion, of a queued one for a store that is away or full.
     """
 
     __tablename__ = "jobs"
