@@ -47,7 +47,10 @@ def diagnose(configuration: Configuration, only_destination: str | None = None) 
     yield check_device(configuration)
     yield check_listener(configuration)
     if not configuration.destinations:
-        yield Check("destinations", "warning", "there is none; results stay here. Add one to config/destinations.yaml")
+        days = configuration.settings.retention.undelivered_days
+        kept = "for ever" if days is None else f"for {days:g} days"
+        text = f"there is none; results stay here, {kept} (retention.undelivered_days). Add one to destinations.yaml"
+        yield Check("destinations", "warning", text)
     for destination in configuration.destinations:
         yield from check_destination(configuration, destination)
 
@@ -117,7 +120,7 @@ def check_redis(configuration: Configuration) -> Check:
     except redis.RedisError as error:
         return Check("Redis", "failed", f"the configured server does not answer: {error}")
     except ValueError:  # not quoted: what the parser took for a port may be part of the password
-        text = "queue.url (OSTEON_REDIS_URL) cannot be read; write redis://[:password@]host:port/0, odd characters as %XX"
+        text = "queue.url (OSTEON_REDIS_URL) cannot be read; write redis://:password@host:port/0, odd characters as %XX"
         return Check("Redis", "failed", text)
     return Check("Redis", "ok", f"the configured server answers, version {version}")
 

@@ -37,6 +37,7 @@ from node.settings import Configuration
 from node.storage import SpoolFolders, Storage
 from node.storage.local import fsync_folder
 from node.storage.spool import (
+    REASON_SUFFIX,
     AssociationRecord,
     InboxEntry,
     ended_associations,
@@ -269,7 +270,7 @@ class Ingest:
         try:
             target = self._folders.refused / path.name
             note = {"file": path.name, "reason": reason, "at": now.isoformat()}
-            target.with_name(path.name + ".reason.json").write_text(json.dumps(note), encoding="utf-8")
+            target.with_name(path.name + REASON_SUFFIX).write_text(json.dumps(note), encoding="utf-8")
             path.replace(target)
             fsync_folder(self._folders.refused)
         except OSError as error:

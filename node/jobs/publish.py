@@ -35,7 +35,7 @@ from node.results import (
     write_results,
 )
 from node.settings import Configuration, Destination
-from node.storage import Storage, check_key, result_key
+from node.storage import Storage, result_key
 from pipelines.contract import Findings
 
 PICTURE_KIND = "png"
@@ -128,7 +128,7 @@ def _superseded(earlier: EarlierRevision | None) -> Superseded | None:
 
 
 def _adopt_object(storage: Storage, claim: ClaimedJob, item: ResultObject, path: Path) -> NewResult:
-    key = result_key(claim.key, claim.revision, item.kind, item.sop_instance_uid)
+    key = result_key(claim.key, claim.revision, f"{item.sop_instance_uid}.{item.kind}.dcm")
     sha256, byte_count = _digest(path)
     storage.adopt(path, key)
     return NewResult(
@@ -143,7 +143,7 @@ def _adopt_object(storage: Storage, claim: ClaimedJob, item: ResultObject, path:
 
 
 def _adopt_picture(storage: Storage, claim: ClaimedJob, number: int, path: Path) -> NewResult:
-    key = check_key(f"results/{claim.key}/r{claim.revision}/overlay-{number}.{PICTURE_KIND}")
+    key = result_key(claim.key, claim.revision, f"overlay-{number}.{PICTURE_KIND}")
     sha256, byte_count = _digest(path)
     storage.adopt(path, key)
     name = f"{PICTURE_KIND}-{number}"  # no DICOM object: the name only has to be one of its job's

@@ -94,10 +94,16 @@ class DeliverySettings(_Section):
 
 
 class RetentionSettings(_Section):
-    """Files of studies that are processed and delivered are deleted after `days`, or earlier under disk pressure."""
+    """Files of studies that are processed and delivered are deleted after `days`, or earlier under disk pressure.
+
+    `undelivered_days` is for results that no destination is configured for, `refused_days` for spool/refused; None
+    keeps them for ever.
+    """
 
     days: Annotated[float, Field(gt=0)] = 14.0
     pressure_free_bytes: Annotated[int, Field(ge=0)] = 5_000_000_000
+    undelivered_days: Annotated[float, Field(gt=0)] | None = 90.0
+    refused_days: Annotated[float, Field(gt=0)] | None = 90.0
 
 
 class DashboardSettings(_Section):
