@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,8 +13,8 @@ from node.errors import ConfigurationError
 
 PHANTOMS = ("bone-scan",)
 PLANNED_PHANTOMS = ("spect-ct", "lumbar-mr")
-TRAINABLE = ("bone-scan",)
-PLANNED_PIPELINES = ("spect-ct", "lumbar", "thorax")
+TRAINABLE = ("bone-scan", "lumbar")
+PLANNED_PIPELINES = ("spect-ct", "thorax")
 
 
 def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str) -> None:
@@ -44,47 +45,62 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
 @click.command()
 @click.argument("pipeline")
 @click.option("--preset", type=click.Choice(["default", "paper"]), default="default", show_default=True)
-@click.option("--patients", default=400, show_default=True, type=click.IntRange(min=4), help="Simulated patients.")
-@click.option("--steps", type=click.IntRange(min=1), help="Steps of the segmenter (the preset's by default).")
-@click.option("--classifier-steps", type=click.IntRange(min=1), help="Steps of the classifier.")
-@click.option("--hours", default=0.0, type=click.FloatRange(0), help="Wall-clock limit per network; 0 for none.")
+@click.option("--patients", type=click.IntRange(min=4), help="Simulated patients (bone-scan 400, lumbar 300).")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="Steps (the preset's by default); bone-scan: the segmenter's."
+)
+@click.option("--classifier-steps", type=click.IntRange(min=1), help="bone-scan: steps of the classifier.")
+@click.option(
+    "--only",
+    type=click.Choice(["cache", "coarse", "fine"]),
+    help="lumbar: one network, or the simulated patients alone.",
+)
+@click.option(
+    "--hours",
+    default=0.0,
+    type=click.FloatRange(0),
+    help="Wall-clock limit, 0 for none; bone-scan: of each network, lumbar: in all.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for weights and cards.")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path(".cache"), show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def train(
     pipeline: str,
-    preset: str,
-    patients: int,
-    steps: int | None,
     classifier_steps: int | None,
+    only: str | None,
+    patients: int | None,
     hours: float,
-    seed: int,
     out_dir: Path,
-    cache: Path,
-    device: str,
+    **common: Any,
 ) -> None:
     """Train the networks of PIPELINE on simulated patients by the paper's recipe; resumes from its checkpoints."""
     _here(pipeline, TRAINABLE, PLANNED_PIPELINES, "pipeline")
-    from pipelines.bone_scan.train import train as run
-
+    if patients is not None:
+        common["patients"] = patients
     with progress_bar("training") as report:
-        cards = run(
-            preset=preset,
-            patients=patients,
-            steps=steps,
-            classifier_steps=classifier_steps,
-            seconds=hours * 3600,
-            classifier_seconds=hours * 3600,
-            seed=seed,
-            out=out_dir,
-            cache=cache,
-            device=device,
-            progress=report,
-        )
+        if pipeline == "lumbar":
+            _only_for("bone-scan", {"--classifier-steps": classifier_steps})
+            from pipelines.lumbar.train import train as train_lumbar
+
+            cards = train_lumbar(**common, only=only or "", seconds=hours * 3600, out=out_dir, progress=report)
+        else:
+            _only_for("lumbar", {"--only": only})
+            from pipelines.bone_scan.train import train as train_bone_scan
+
+            limits = {"seconds": hours * 3600, "classifier_seconds": hours * 3600}
+            cards = train_bone_scan(**common, **limits, classifier_steps=classifier_steps, out=out_dir, progress=report)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
-    click.echo("measure them with `osteon evaluate`, install them with `osteon models install`")
+    if cards:
+        click.echo("measure them with `osteon evaluate`, install them with `osteon models install`")
+
+
+def _only_for(pipeline: str, options: dict[str, object]) -> None:
+    """Refuse options that belong to another pipeline's recipe."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: an option of {pipeline}; leave it out")
 
 
 @click.command()

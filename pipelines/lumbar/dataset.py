@@ -63,7 +63,7 @@ def prepare_volume(patient: LumbarPatient) -> TrainingVolume:
     if size == patient.structures.shape[1:]:
         labels = patient.structures
     else:
-        shares = np.stack([_shrink((patient.structures == k).astype(np.float32)[:, None], size)[:, 0] for k in range(len(CLASSES))])
+        shares = np.stack([_share(patient.structures, k, size) for k in range(len(CLASSES))])
         labels = shares.argmax(0)
     rows, columns = (mm * n / m for mm, n, m in zip(spacing[1:], patient.image.shape[1:], size, strict=True))
     return TrainingVolume(image.astype(np.float16), labels.astype(np.uint8), (spacing[0], rows, columns))
@@ -139,6 +139,11 @@ def _write_patient(job: tuple[int, int, str, Path]) -> None:
         path = _path(folder, seed, look)
         if not path.exists():
             write_volume(path, prepare_volume(render_lumbar(anatomy, seed * LOOK_STRIDE + look, preset)))
+
+
+def _share(structures: np.ndarray, value: int, size: tuple[int, ...]) -> np.ndarray:
+    """Return how much of each shrunk pixel is one structure."""
+    return _shrink((structures == value).astype(np.float32)[:, None], size)[:, 0]
 
 
 def _shrink(slices: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -127,7 +127,9 @@ def slice_groups(slices: int, spacing_mm: float) -> list[slice]:
     return [slice(first, min(first + together, slices)) for first in range(0, slices, together)]
 
 
-def structure_box(mask: np.ndarray, rows_margin: float = MARGIN_ROWS, columns_margin: float = MARGIN_COLUMNS) -> Box | None:
+def structure_box(
+    mask: np.ndarray, rows_margin: float = MARGIN_ROWS, columns_margin: float = MARGIN_COLUMNS
+) -> Box | None:
     """Return the box about a mask (slice, row, column), with margins, inside the image; None if it is empty.
 
     Specks (see `SMALL_PART`), judged in the projection over all slices, are left out.
@@ -150,6 +152,7 @@ def structure_box(mask: np.ndarray, rows_margin: float = MARGIN_ROWS, columns_ma
 
 def scale_box(box: Box, size: tuple[int, int], target: Box) -> Box:
     """Return a box of a canonical image of `size` as a box of the source, where the image shows `target`."""
+
     def along(span: tuple[int, int], pixels: int, place: tuple[int, int]) -> tuple[int, int]:
         step = (place[1] - place[0]) / pixels
         return max(int(place[0] + span[0] * step), place[0]), min(int(np.ceil(place[0] + span[1] * step)), place[1])

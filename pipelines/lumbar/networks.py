@@ -73,7 +73,9 @@ class UNet3d(nn.Module):
         self.settings = settings
         widths = [settings.base_width * 2 ** (level + 1) for level in range(LEVELS)]
         ins = (1, *widths[:-1])
-        self.encoder = nn.ModuleList(_pair(i, w // 2, w, n, settings) for n, (i, w) in enumerate(zip(ins, widths, strict=True)))
+        self.encoder = nn.ModuleList(
+            _pair(i, w // 2, w, n, settings) for n, (i, w) in enumerate(zip(ins, widths, strict=True))
+        )
         self.pools = nn.ModuleList(nn.MaxPool3d(_stride(n, settings)) for n in range(LEVELS - 1))
         deeper = range(LEVELS - 1, 0, -1)
         self.ups = nn.ModuleList(

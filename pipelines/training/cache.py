@@ -14,7 +14,11 @@ Progress = Callable[[float, str], None]
 
 
 def fill_cache(
-    write: Callable[[Job], None], missing: Sequence[Job], wanted: int, workers: int = 1, progress: Progress | None = None
+    write: Callable[[Job], None],
+    missing: Sequence[Job],
+    wanted: int,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> None:
     """Write what a cache lacks.
 
