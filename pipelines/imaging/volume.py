@@ -174,9 +174,10 @@ def orient(stack: Stack, axes: tuple[str, str, str] = SAGITTAL_AXES) -> GridMap:
     return GridMap((best[0], best[1], best[2]), (turned[0], turned[1], turned[2]))
 
 
-def tilt_deg(stack: Stack, direction: str) -> float:
-    """Angle between a stack's normal and a direction of the patient, 0 to 90 degrees."""
-    cosine = abs(float(stack.normal @ np.array(DIRECTIONS[direction])))
+def tilt_deg(orientation: Sequence[float], direction: str) -> float:
+    """Angle between the normal of a plane (six direction cosines) and a direction of the patient, 0 to 90 degrees."""
+    normal = np.cross(orientation[:3], orientation[3:])
+    cosine = abs(float(normal @ np.array(DIRECTIONS[direction]))) / max(float(np.linalg.norm(normal)), 1e-9)
     return float(np.degrees(np.arccos(min(1.0, cosine))))
 
 

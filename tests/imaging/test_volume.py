@@ -73,7 +73,7 @@ def test_an_oblique_stack_gets_the_nearest_orientation_and_keeps_its_places(
     series = MrSeries(orientation=turned(SAGITTAL, degrees, axis))
     stack = read_stack(save(classic_slices(series), tmp_path))
     volume = read_volume(stack)
-    assert tilt_deg(stack, "L") == pytest.approx(abs(degrees), abs=0.01)
+    assert tilt_deg(stack.orientation, "L") == pytest.approx(abs(degrees), abs=0.01)
     assert_sagittal(volume)
     assert_every_voxel_at_its_place(volume)
 
