@@ -134,7 +134,7 @@ def _doubt_of_place(
 
 def _front_of_sac(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Return the sac's anterior border in mm for every row (its foremost slice), NaN where there is none."""
-    sac = np.isin(labels, THECAL_SAC).any(axis=0)
+    sac = np.asarray(np.isin(labels, THECAL_SAC).any(axis=0))
     return np.where(sac.any(axis=1), sac.argmax(axis=1) * spacing_mm[2], np.nan)
 
 

@@ -32,6 +32,12 @@ COUNTED = (
 )
 
 
+def level_below(vertebra: str) -> str:
+    """Return the level between a vertebra and the one below it: "L4" gives "L4/L5", "L5" gives "L5/S1"."""
+    steps = UPWARD.index(vertebra)
+    return f"{vertebra}/{UPWARD[steps - 1] if steps else 'S1'}"
+
+
 @dataclass(frozen=True)
 class Naming:
     """Names of the intervals, from the top down; `names[k]` is interval k, the last is "S1" where there is a sacrum.
