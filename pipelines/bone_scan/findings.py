@@ -17,11 +17,12 @@ import numpy as np
 from pipelines.bone_scan import codes
 from pipelines.bone_scan.analysis import ViewAnalysis
 from pipelines.bone_scan.bstbi import K, burden
-from pipelines.bone_scan.lesions import BLADDER, Focus, outline_of
+from pipelines.bone_scan.lesions import BLADDER, Focus
 from pipelines.bone_scan.levels import to_grey, window
 from pipelines.bone_scan.wording import conclusion, limitations, window_text
 from pipelines.contract import Contour, Findings, Quantity, Region, Segment, Segmentation
 from pipelines.contract.weights import ModelCard
+from pipelines.imaging.contours import outline_of
 from pipelines.imaging.planar import PlanarScan
 
 LESION_COLOUR = (226, 58, 48)
