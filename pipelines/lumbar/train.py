@@ -5,8 +5,7 @@ model cards. The networks do not depend on each other (the fine one learns on bo
 vary), so each can be trained alone, on another day or machine.
 
 `paper` keeps what the paper states (Adam at 1e-4, batch 5, 400 epochs of 57 series, whole canonical volumes, the
-original network); `default` is what two CPU cores can afford (a quarter of the channels' products, parts of volumes,
-AdamW with a cosine schedule, moving average). The loss is not stated in the paper. Metrics in the cards come from
+original network); `default` is what two CPU cores can afford (narrower networks, parts of volumes, AdamW with a cosine schedule, moving average). The loss is not stated in the paper. Metrics in the cards come from
 `evaluate`, never from training. Results of simulated patients say nothing about real ones.
 """
 
@@ -26,7 +25,7 @@ from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, save_model
 from pipelines.lumbar.classes import CLASSES
 from pipelines.lumbar.dataset import DEFAULT_CACHE, PIXEL_MM, build_cache, cache_folder, cached_paths
-from pipelines.lumbar.networks import DEFAULT_NETWORK, NETWORK, PAPER_NETWORK, NetworkSettings, UNet3d
+from pipelines.lumbar.networks import COARSE_NETWORK, FINE_NETWORK, NETWORK, PAPER_NETWORK, NetworkSettings, UNet3d
 from pipelines.lumbar.sampling import COARSE_SAMPLING, FINE_SAMPLING, StageSampling, VolumeSampler, whole
 from pipelines.training.loop import LoopSettings, Trainer
 
@@ -46,7 +45,8 @@ TrainProgress = Callable[[float, str], None]
 class Preset:
     """Settings of both loops; steps are overridden by `train`'s argument."""
 
-    network: NetworkSettings
+    coarse_network: NetworkSettings
+    fine_network: NetworkSettings
     coarse: LoopSettings
     fine: LoopSettings
     batch: int
@@ -58,8 +58,8 @@ _PAPER = LoopSettings(
 )
 _DEFAULT = LoopSettings(steps=6000, optimiser="adamw", learning_rate=1e-3, schedule="cosine", warmup=100, average=0.995)
 PRESETS: Mapping[str, Preset] = {
-    "paper": Preset(PAPER_NETWORK, _PAPER, _PAPER, batch=5, parts=False),
-    "default": Preset(DEFAULT_NETWORK, replace(_DEFAULT, steps=2000), _DEFAULT, batch=1, parts=True),
+    "paper": Preset(PAPER_NETWORK, PAPER_NETWORK, _PAPER, _PAPER, batch=5, parts=False),
+    "default": Preset(COARSE_NETWORK, FINE_NETWORK, replace(_DEFAULT, steps=2000), _DEFAULT, batch=1, parts=True),
 }
 
 
@@ -144,6 +144,11 @@ class _Run:
         return replace(held, steps=self.steps or held.steps, seconds=self.seconds)
 
     @property
+    def network(self) -> NetworkSettings:
+        held: NetworkSettings = getattr(PRESETS[self.preset], f"{self.stage}_network")
+        return held
+
+    @property
     def sampling(self) -> StageSampling:
         stage = {"coarse": COARSE_SAMPLING, "fine": FINE_SAMPLING}[self.stage]
         return stage if PRESETS[self.preset].parts else whole(stage)
@@ -152,7 +157,7 @@ class _Run:
         """Train, leave a checkpoint in `out`/runs, write weights (the moving average) and card to `out`."""
         torch.manual_seed(self.seed)
         settings = self.settings
-        network = UNet3d(PRESETS[self.preset].network)
+        network = UNet3d(self.network)
         trainer = Trainer(network, settings, out / "runs" / STAGES[self.stage], self.device)
         # A run that is taken up again goes on with other samples than it began with.
         drawn = trainer.progress.step if trainer.resume() else 0
@@ -185,7 +190,7 @@ class _Run:
             version=f"0.1.{steps}",
             pipeline="lumbar",
             network=NETWORK,
-            network_parameters=preset.network.to_card(),
+            network_parameters=self.network.to_card(),
             input=(
                 f"float32 (n, 1, 16, {rows}, {columns}): sagittal T2 slices from right to left, rows from superior to "
                 f"inferior, columns from anterior to posterior; {_SHOWN[self.stage]}, clipped at the 0.5 and 99.5 "
