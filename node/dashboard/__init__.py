@@ -22,11 +22,12 @@ start (`security/access.py`):
 
 The template extends base.html and uses the macros of macros.html as `ui.*`: `ui.state(name)`, `ui.ago(at)`,
 `ui.table(...)`, `ui.filters(...)`, `ui.pager(page)`, `ui.action(where, label, sure=...)`, `ui.study(uid, patients)`;
-charts are `chart.bars|line|sparkline(...)`. No inline script and no style attribute: the browser is told to refuse both.
-Lists are never counted; `paging.page` needs an index on its key columns.
+charts are `chart.bars|line|sparkline(...)`. No inline script and no style attribute: the browser is told to refuse
+both. Lists are never counted; `paging.page` needs an index on its key columns.
 
 An action: a POST route for AsOperator or AsAdmin; the change and its line in the audit trail in one transaction. A
-PermanentError becomes a page (409) or problem details by itself. In the template: `ui.action("/jobs/7/retry", _("Retry"))`.
+PermanentError becomes a page (409) or problem details by itself. In the template it is
+`ui.action("/jobs/7/retry", _("Retry"))`.
 
     @router.post("/jobs/{job_id}/retry")
     def retry(request: Request, desk: AtDesk, who: AsOperator, job_id: int) -> Response:
@@ -38,7 +39,8 @@ PermanentError becomes a page (409) or problem details by itself. In the templat
 A live fragment: a block of the page's own template, `<div {{ live("rows", "job", "delivery") }}>{% block rows %}...
 {% endblock %}</div>`. When one of these topics (`live.TOPICS`) changes, htmx fetches the same address with
 `?fragment=rows` and gets that block alone; `render.fragment_of(request)` lets a page skip the queries of the others.
-Variables set at a template's top and `{% from %}` imports are not visible inside such a block; `ui`, `_` and `chart` are.
+Variables set at a template's top and `{% from %}` imports are not visible inside such a block; `ui`, `_` and `chart`
+are.
 
 A string: `_("Jobs")` in templates and code, `_("Job {id}", id=7)` with values, `Text("...", ...)` where no request is
 near (errors, settings), `N_("...")` in tables that are translated later by `_(variable)`. Its Chinese goes to
