@@ -7,9 +7,9 @@ channels, skips joined by concatenation, one 1 x 1 x 1 convolution at the end. `
 19.07 million parameters, 16 has 4.77 million.
 
 Two departures, the first because a lumbar slice is 4 mm thick and its pixels are 0.7 to 1 mm wide:
-- `flat_pools`, `flat_levels`: the first so many pools are (1, 2, 2), and the first so many levels convolve 1 x 3 x 3, as
-  nnU-Net does until the voxel is about a cube. One flat pool and two flat levels are the default: 4.3 million
-  parameters and two thirds of the work of the original, whose values are 0 and 0.
+- `flat_pools`, `flat_levels`: the first so many pools are (1, 2, 2), the first so many levels convolve 1 x 3 x 3, as in
+  nnU-Net until the voxel is about a cube. One flat pool and two flat levels are the default: 4.3 million parameters
+  and two thirds of the work of the original, which has none of either.
 - Group normalisation instead of batch normalisation, whose statistics mean little with one or two volumes a batch
   (instance normalisation would do as well, but takes half as long again on a CPU).
 

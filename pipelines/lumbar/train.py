@@ -5,8 +5,9 @@ model cards. The networks do not depend on each other (the fine one learns on bo
 vary), so each can be trained alone, on another day or machine.
 
 `paper` keeps what the paper states (Adam at 1e-4, batch 5, 400 epochs of 57 series, whole canonical volumes, the
-original network); `default` is what two CPU cores can afford (narrower networks, parts of volumes, AdamW with a cosine schedule, moving average). The loss is not stated in the paper. Metrics in the cards come from
-`evaluate`, never from training. Results of simulated patients say nothing about real ones.
+original network); `default` is what two CPU cores can afford (narrower networks, parts of volumes, AdamW with a cosine
+schedule, moving average). The loss is not stated in the paper. Metrics in the cards come from `evaluate`, never from
+training. Results of simulated patients say nothing about real ones.
 """
 
 from __future__ import annotations
