@@ -1,8 +1,8 @@
 """Vertebral bodies and discs: true 3-D shapes with waists, concave end plates, cortical rims, and what ails them.
 
-A body is a flattened column whose outline narrows at mid-height; its cortex is a thin dark shell, half of which counts as
-body in the truth (as readers outline it). A disc fills the room between two end plates; its dark outermost fibres do
-not count, so that truth is not wider than what is seen as disc.
+A body is a flattened column whose outline narrows at mid-height; its cortex is a thin dark shell, half of which counts
+as body in the truth (as readers outline it). A disc fills the room between two end plates; its dark outermost fibres
+do not count, so that truth is not wider than what is seen as disc.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def paint_bodies_and_discs(canvas: Canvas, spine: Spine, rng: np.random.Generato
 
 def body_distance(
     box: Box, u: np.ndarray, v: np.ndarray, w: np.ndarray, plan: VertebraPlan, taper: float = 0.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return signed distance (mm) to the body, to its side wall, and the normalised radius of its outline.
+) -> np.ndarray:
+    """Return the signed distance (mm) to the surface of a body, inside negative.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def body_distance(
     dish = np.clip(1 - (radius / np.float32(0.86)) ** 2, 0, 1)
     top = w - (rise - np.float32(plan.concavity[0]) * dish)
     bottom = -w - (rise - np.float32(plan.concavity[1]) * dish)
-    return rounded_max(side, np.maximum(top, bottom), _CORNER_MM), side, radius
+    return rounded_max(side, np.maximum(top, bottom), _CORNER_MM)
 
 
 def _paint_body(canvas: Canvas, vertebra: Vertebra, common: Common, rng: np.random.Generator, cortex: float) -> None:
@@ -89,7 +89,7 @@ def _paint_body(canvas: Canvas, vertebra: Vertebra, common: Common, rng: np.rand
     if box is None:
         return
     u, v, w = box.local(vertebra.body)
-    distance, side, radius = body_distance(box, u, v, w, plan)
+    distance = body_distance(box, u, v, w, plan)
     distance += np.float32(rng.uniform(0.1, 0.4)) * smooth_noise(rng, box, (9.0, 7.0, 7.0))
     canvas.paint(box, (distance < 0.8) & (np.abs(v) > 0.3 * plan.depth), common.ligament)
     canvas.paint(box, distance < 0, common.cortex)
@@ -219,7 +219,7 @@ def _schmorl(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
                 continue
             box, radius = shape
             pair = (plan.name, names[index]) if sign < 0 else (names[index + 2], plan.name)
-            u, v, w = box.local(vertebra.body)
+            _, _, w = box.local(vertebra.body)
             inside = (sign * w < plan.height / 2) & (sign * w > 0)
             canvas.paint(box, (radius < 1) & inside, canvas.label("schmorl rim"))
             value = values["/".join(pair)]

@@ -1,7 +1,7 @@
-"""The spinal canal and what leaves it: epidural fat, ligamenta flava, dural sac, cord, cauda equina, foramina, herniations.
+"""The spinal canal: epidural fat, ligamenta flava, dural sac, cord and cauda equina, and herniations into it.
 
-The sac is a tube whose centre and radii run smoothly along z; cord and cauda equina lie in it. Cauda equina in the truth is the
-envelope of the roots, fluid between them included; the spinal canal is the sac without cord and cauda.
+The sac is a tube whose centre and radii run smoothly along z; cord and cauda equina lie in it. Cauda equina in the
+truth is the envelope of the roots, fluid between them included; the spinal canal is the sac without cord and cauda.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def _cord(
 
 
 def paint_foramina(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
-    """Paint the fat of the foramina, before discs and bones cut them to shape; truth goes from sac to pedicle's outer edge."""
+    """Paint the foramina, before discs and bones cut them to shape; truth goes from sac to pedicle's outer edge."""
     below = "S1"
     lower: Vertebra | None = None
     for vertebra in spine.vertebrae:

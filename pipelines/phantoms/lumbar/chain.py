@@ -49,7 +49,7 @@ class Spine:
 
 
 def axes_of(tilt: float, side: float, twist: float) -> np.ndarray:
-    """Return the local axes (lateral, posterior, up) for a tilt to anterior, a tilt to the left and a twist, radians."""
+    """Return the axes (lateral, posterior, up) for a tilt to anterior, a tilt to the left and a twist, radians."""
     up = np.array([np.sin(side), -np.sin(tilt) * np.cos(side), np.cos(tilt) * np.cos(side)])
     lateral = np.array([np.cos(twist), np.sin(twist), 0.0])
     lateral -= up * (lateral @ up)

@@ -54,6 +54,7 @@ def draw_lumbar(seed: int, preset: str = "train") -> LumbarAnatomy:
         tissues=tuple(canvas.tissues),
         hints=tuple(canvas.hints),
         spine_mm=spine.line().astype(np.float32),
+        disc_planes_mm=np.array([[v.disc.origin, *v.disc.axes] for v in spine.vertebrae], np.float32),
         back_mm=back,
         front_mm=front,
         seed=seed,

@@ -1,9 +1,9 @@
 """Appearance of one scan: a grey value per fine label, and what coil, gradients and receiver do to it.
 
-Half of the looks follow a T2 turbo spin echo; the others scatter the grey values of every tissue widely, so that a network
-learns shape and not one scanner (after SynthSeg, Billot et al. 2023). What makes the structures visible at all is kept:
-a least contrast between marrow and disc, between fluid and cord, between fluid and the bone beside it. Held-out presets
-draw from other ranges; `domain_shift` lies outside those of `train`.
+Half of the looks follow a T2 turbo spin echo; the others scatter the grey values of every tissue widely, so that a
+network learns shape and not one scanner (after SynthSeg, Billot et al. 2023). What makes the structures visible at all
+is kept: a least contrast between marrow and disc, between fluid and cord, between fluid and the bone beside it.
+Held-out presets draw from other ranges; `domain_shift` lies outside those of `train`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,20 @@ T2 = {
 FAT = frozenset(
     ("subcutaneous fat", "back fat", "visceral fat", "muscle fat", "interspinous fat", "epidural fat", "foraminal fat")
 )
-_WILD = frozenset(("bowel content", "vessel", "vena cava", "end-plate change", "uterus", "stomach", "cyst"))
+_WILD = frozenset(("bowel content", "vessel", "vena cava", "end-plate change", "uterus", "cyst"))
 _TARGETS = frozenset(
     ("marrow", "annulus", "nucleus", "csf", "cord", "cord grey", "root", "root fluid", "foraminal fat", "sacral marrow",
      "cortex", "ligament", "air", "dura", "herniation", "schmorl")
 )  # fmt: skip
+
+
+_T1 = {
+    "csf": 0.14, "root fluid": 0.17, "cord": 0.38, "cord grey": 0.36, "root": 0.30, "nerve": 0.32, "marrow": 0.50,
+    "nucleus": 0.30, "annulus": 0.24, "back muscle": 0.30, "psoas": 0.30, "wall muscle": 0.28,
+    "liver": 0.42, "kidney": 0.30, "kidney medulla": 0.26, "cyst": 0.12, "bladder": 0.12, "facet fluid": 0.15,
+    "basivertebral vein": 0.25, "haemangioma": 0.65, "end-plate change": 0.45, "skin": 0.45,
+}  # fmt: skip
+_STIR_FATTY = frozenset(("marrow", "marrow island", "posterior marrow", "sacral marrow", "iliac marrow", "haemangioma"))
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,25 @@ def draw_look(rng: np.random.Generator, anatomy: LumbarAnatomy, preset: str) -> 
         shift_px=float(rng.uniform(-1.8, 1.8)) if rng.random() < 0.6 else 0.0,
         scale=float(np.exp(rng.uniform(np.log(250), np.log(2200)))),
     )
+
+
+def grey_values(anatomy: LumbarAnatomy, weighting: str) -> np.ndarray:
+    """Return typical grey values, float32 (256,), for "t2", "t1" (fat bright, fluid dark) or "stir" (fat gone).
+
+    Raises
+    ------
+    KeyError
+        If the weighting is none of these.
+    """
+    rules = {
+        "t2": lambda tissue: T2[tissue],
+        "t1": lambda tissue: _T1.get(tissue, 0.95 if tissue in FAT else min(T2[tissue], 0.4)),
+        "stir": lambda tissue: T2[tissue] * (0.08 if tissue in FAT else 0.25 if tissue in _STIR_FATTY else 1.0),
+    }
+    rule = rules[weighting]
+    grey = np.zeros(256, np.float32)
+    grey[: len(anatomy.tissues)] = [rule(tissue) for tissue in anatomy.tissues]
+    return grey
 
 
 def _modes(preset: str) -> list[float]:

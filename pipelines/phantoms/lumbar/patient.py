@@ -1,8 +1,8 @@
 """What the simulation hands out: one drawn anatomy, and one scan of it.
 
-`LumbarAnatomy` is a label map at sub-slice resolution, independent of any scan; `LumbarPatient` is a scan of it on thick
-sagittal slices, with truth on the same grid. Arrays have axes (slice, row, column): slices run from the patient's right
-to the left (+x in LPS), rows from superior to inferior, columns from anterior to posterior. No drawing happens here.
+`LumbarAnatomy` is a label map at sub-slice resolution, independent of any scan; `LumbarPatient` is a scan of it on
+thick sagittal slices, with truth on the same grid. Arrays have axes (slice, row, column): slices run from the patient's
+right to the left (+x in LPS), rows from superior to inferior, columns from anterior to posterior. It draws nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class LumbarAnatomy:
     spacing_mm : (slice, row, column).
     tissues : tissue of every fine label; hints : one number per label (a disc's hydration, 0 to 1), else 0.5.
     spine_mm : float32 (n, 3), LPS points of the spine from the S1 end plate upwards, to place the slices on.
+    disc_planes_mm : float32 (n, 4, 3), per disc from the lowest up: centre and unit vectors to the left, back and up.
+    back_mm, front_mm : LPS y of the skin of back and belly, roughly.
     """
 
     labels: np.ndarray
@@ -62,6 +64,7 @@ class LumbarAnatomy:
     tissues: tuple[str, ...]
     hints: tuple[float, ...]
     spine_mm: np.ndarray
+    disc_planes_mm: np.ndarray
     back_mm: float
     front_mm: float
     seed: int
@@ -82,6 +85,7 @@ class LumbarPatient:
     spacing_mm : (slice, row, column), the first between slice centres. slice_thickness_mm : of the excited slab.
     origin_mm : LPS position of the centre of voxel [0, 0, 0].
     echo_time_ms, repetition_time_ms : of the simulated T2 turbo spin echo.
+    look_seed, anatomy_preset : what `draw_lumbar` and `render_lumbar` need to make the same again.
     notes : lumbar count, transitional anatomy, conus level, pathologies, and how the scan was set.
     """
 
@@ -96,5 +100,6 @@ class LumbarPatient:
     repetition_time_ms: float
     seed: int
     look_seed: int
+    anatomy_preset: str
     preset: str
     notes: dict[str, Any]

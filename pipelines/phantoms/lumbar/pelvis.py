@@ -1,9 +1,11 @@
-"""Sacrum and what joins it: fused bodies with remnant discs, lateral masses with their foramina, sacral crest, iliac bones.
+"""Sacrum and what joins it: fused bodies, remnant discs, lateral masses with foramina, sacral crest, iliac bones.
 
 Bodies, remnant discs and lateral masses are one structure of the truth, the sacrum, named S1; crest and ilium are none.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,7 +60,7 @@ def _segment(
     plan.depth = mean_depth
     # The back walls of the fused bodies are in line; the thinner lower end therefore lies further back.
     shift = np.float32((segment.depth - mean_depth) / 2)
-    distance, _, _ = body_distance(box, u, v - shift * (1 - w / np.float32(segment.height / 2)) * 0.5, w, plan, taper)
+    distance = body_distance(box, u, v - shift * (1 - w / np.float32(segment.height / 2)) * 0.5, w, plan, taper)
     distance += np.float32(0.3) * smooth_noise(rng, box, (9.0, 7.0, 7.0))
     # Towards the lateral masses the cortex of the bodies is open: marrow runs through.
     open_side = (np.abs(u) > 0.33 * plan.width) & (w > -0.3 * segment.height)
@@ -151,7 +153,7 @@ def _crest(canvas: Canvas, spine: Spine, cortex: int, rng: np.random.Generator) 
     back = spine.vertebrae[0].plan.canal_depth
     shares = (1.25, 0.95, 0.7, 0.5, 0.4)
     points = [s.frame.at(0, s.depth / 2 + 3 + back * share, 0) for s, share in zip(spine.sacrum, shares, strict=True)]
-    for a, b in zip(points, points[1:], strict=False):
+    for a, b in pairwise(points):
         for radius, label in ((rng.uniform(3.2, 4.5), cortex), (2.4, marrow)):
             shape = canvas.capsule(a, b, radius, (np.array([1.0, 0, 0]), 3.0))
             if shape is not None:

@@ -1,7 +1,8 @@
 """What is drawn: the numbers of one patient's spine, before anything has a place in space.
 
-Sizes are generous ranges around adult anatomy (osteometry of the thoracolumbar spine: body depth 28 to 35 mm, width 32 to
-52 mm, height 22 to 29 mm, discs 4 to 12 mm), scaled by stature and jittered per level. Nothing is fitted to any data set.
+Sizes are generous ranges around adult anatomy (osteometry of the thoracolumbar spine: body depth 28 to 35 mm, width 32
+to 52 mm, height 22 to 29 mm, discs 4 to 12 mm), scaled by stature and jittered per level. Nothing is fitted to any
+data set.
 """
 
 from __future__ import annotations

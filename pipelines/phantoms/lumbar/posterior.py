@@ -57,7 +57,7 @@ def paint_posterior(canvas: Canvas, spine: Spine, body_cortex: int, rng: np.rand
 def _paint_rods(
     canvas: Canvas, vertebra: Vertebra, rods: list[Rod], labels: tuple[int, int, int], shell: float
 ) -> None:
-    """Paint rods with (cortex, marrow, body cortex) labels; where one enters a body the marrow runs through its cortex."""
+    """Paint rods with (cortex, marrow, body cortex) labels; where one enters a body, marrow runs through the cortex."""
     cortex, marrow, body_cortex = labels
     inner = []
     for rod in rods:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from pipelines.phantoms.lumbar.patient import LumbarAnatomy
 
@@ -87,3 +88,56 @@ def _vertical(rng: np.random.Generator, anatomy: LumbarAnatomy) -> tuple[float, 
     else:
         top, bottom = highest, lowest
     return float(min(top, highest)), float(max(bottom, lowest))
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Maps between the drawing's grid and a pack: slab weights along x, one affine map in the plane."""
+
+    anatomy: LumbarAnatomy
+    pack: Pack
+
+    def slab(self, number: int) -> tuple[int, np.ndarray]:
+        """Return first drawn layer and weights (sum 1) of a slice: a slab with soft edges."""
+        step, origin = self.anatomy.spacing_mm[0], self.anatomy.origin_mm[0]
+        centre = self.pack.origin_mm[0] + number * self.pack.step_mm
+        x = origin + step * np.arange(self.anatomy.labels.shape[0])
+        inside = (self.pack.thickness_mm + step) / 2 - np.abs(x - centre)
+        weights = np.clip(inside / step, 0, 1)
+        used = np.nonzero(weights)[0]
+        weights = weights[used[0] : used[-1] + 1]
+        return int(used[0]), (weights / weights.sum()).astype(np.float32)
+
+    def plane(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return matrix and offset that take a pixel (row, column) to the drawing's (row, column)."""
+        pack, anatomy = self.pack, self.anatomy
+        c, s = np.cos(pack.turn_rad), np.sin(pack.turn_rad)
+        pixel, fine = pack.pixel_mm, anatomy.spacing_mm[1]
+        # Position in the plane as (-z, y): rows downwards, columns backwards.
+        rotation = np.array([[c, -s], [s, c]])
+        pivot = np.array([-pack.pivot_mm[1], pack.pivot_mm[0]])
+        first = np.array([-pack.origin_mm[2], pack.origin_mm[1]])
+        start = np.array([-anatomy.origin_mm[2], anatomy.origin_mm[1]])
+        matrix = rotation * (pixel / fine)
+        return matrix, (rotation @ (first - pivot) + pivot - start) / fine
+
+    def window(self, box: tuple[slice, slice]) -> tuple[slice, slice] | None:
+        """Return the pixels that a box of the drawing's (row, column) plane can touch."""
+        matrix, offset = self.plane()
+        corners = np.array([[r, c] for r in (box[0].start, box[0].stop) for c in (box[1].start, box[1].stop)])
+        pixels = (corners - offset) @ np.linalg.inv(matrix).T
+        low = np.maximum(np.floor(pixels.min(0)).astype(int) - 1, 0)
+        high = np.minimum(np.ceil(pixels.max(0)).astype(int) + 2, (self.pack.rows, self.pack.columns))
+        if (high <= low).any():
+            return None
+        return slice(low[0], high[0]), slice(low[1], high[1])
+
+    def sample(self, plane: np.ndarray, window: tuple[slice, slice], corner: tuple[int, int], mode: str) -> np.ndarray:
+        """Return a plane of the drawing, whose first element is at `corner`, on the pixels of a window."""
+        matrix, offset = self.plane()
+        first = np.array([window[0].start, window[1].start])
+        shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
+        shifted = offset + matrix @ first - np.array(corner)
+        return ndimage.affine_transform(
+            plane, matrix, shifted, output_shape=shape, order=1, mode=mode, output=np.float32
+        )

@@ -1,25 +1,20 @@
 """Scans a drawn anatomy: thick slices through it, coil, artefacts and noise; and the truth on the same grid.
 
-Each slice is the average over its slab of the drawing, weighted by a soft slab profile, then seen through the point spread
-and sampled on the scan's pixels. Truth goes the same way without the blur: per named structure the share of each voxel
-that it fills; a voxel belongs to the structure with the largest share if that is more than the background's share.
+Each slice is the average over its slab of the drawing, weighted by a soft slab profile, then seen through the point
+spread and sampled on the scan's pixels; then come fat shift, coil, ghosts, noise and gamma. Truth is `scan_truth`'s.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from pipelines.phantoms.lumbar.draw import draw_lumbar
 from pipelines.phantoms.lumbar.looks import FAT, Look, draw_look
-from pipelines.phantoms.lumbar.patient import BODY, DISC, FORAMEN, SACRUM, LumbarAnatomy, LumbarPatient
+from pipelines.phantoms.lumbar.patient import LumbarAnatomy, LumbarPatient
 from pipelines.phantoms.lumbar.plan import stream
-from pipelines.phantoms.lumbar.protocol import Pack, draw_pack
-
-_LEAST_VOXELS = 3
-"""A structure that fills fewer voxels than this is not named."""
+from pipelines.phantoms.lumbar.protocol import Pack, Sampler, draw_pack
+from pipelines.phantoms.lumbar.scan_truth import cut_bodies, truth
 
 
 def simulate_lumbar(seed: int, preset: str = "train") -> LumbarPatient:
@@ -48,7 +43,7 @@ def render_lumbar(anatomy: LumbarAnatomy, look_seed: int, preset: str = "train")
     notes = anatomy.notes | {
         "look": look.mode,
         "levels": list(names),
-        "cut_by_the_field": _cut(structures, levels, names),
+        "cut_by_the_field": cut_bodies(structures, levels, names),
         "turn_deg": round(float(np.degrees(pack.turn_rad)), 1),
     }
     return LumbarPatient(
@@ -63,62 +58,10 @@ def render_lumbar(anatomy: LumbarAnatomy, look_seed: int, preset: str = "train")
         repetition_time_ms=pack.repetition_time_ms,
         seed=anatomy.seed,
         look_seed=look_seed,
+        anatomy_preset=anatomy.preset,
         preset=preset,
         notes=notes,
     )
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """Maps between the drawing's grid and a pack: slab weights along x, one affine map in the plane."""
-
-    anatomy: LumbarAnatomy
-    pack: Pack
-
-    def slab(self, number: int) -> tuple[int, np.ndarray]:
-        """Return first drawn layer and weights (sum 1) of a slice: a slab with soft edges."""
-        step, origin = self.anatomy.spacing_mm[0], self.anatomy.origin_mm[0]
-        centre = self.pack.origin_mm[0] + number * self.pack.step_mm
-        x = origin + step * np.arange(self.anatomy.labels.shape[0])
-        inside = (self.pack.thickness_mm + step) / 2 - np.abs(x - centre)
-        weights = np.clip(inside / step, 0, 1)
-        used = np.nonzero(weights)[0]
-        weights = weights[used[0] : used[-1] + 1]
-        return int(used[0]), (weights / weights.sum()).astype(np.float32)
-
-    def plane(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return matrix and offset that take a pixel (row, column) to the drawing's (row, column)."""
-        pack, anatomy = self.pack, self.anatomy
-        c, s = np.cos(pack.turn_rad), np.sin(pack.turn_rad)
-        pixel, fine = pack.pixel_mm, anatomy.spacing_mm[1]
-        # Position in the plane as (-z, y): rows downwards, columns backwards.
-        rotation = np.array([[c, -s], [s, c]])
-        pivot = np.array([-pack.pivot_mm[1], pack.pivot_mm[0]])
-        first = np.array([-pack.origin_mm[2], pack.origin_mm[1]])
-        start = np.array([-anatomy.origin_mm[2], anatomy.origin_mm[1]])
-        matrix = rotation * (pixel / fine)
-        return matrix, (rotation @ (first - pivot) + pivot - start) / fine
-
-    def window(self, box: tuple[slice, slice]) -> tuple[slice, slice] | None:
-        """Return the pixels that a box of the drawing's (row, column) plane can touch."""
-        matrix, offset = self.plane()
-        corners = np.array([[r, c] for r in (box[0].start, box[0].stop) for c in (box[1].start, box[1].stop)])
-        pixels = (corners - offset) @ np.linalg.inv(matrix).T
-        low = np.maximum(np.floor(pixels.min(0)).astype(int) - 1, 0)
-        high = np.minimum(np.ceil(pixels.max(0)).astype(int) + 2, (self.pack.rows, self.pack.columns))
-        if (high <= low).any():
-            return None
-        return slice(low[0], high[0]), slice(low[1], high[1])
-
-    def sample(self, plane: np.ndarray, window: tuple[slice, slice], corner: tuple[int, int], mode: str) -> np.ndarray:
-        """Return a plane of the drawing, whose first element is at `corner`, on the pixels of a window."""
-        matrix, offset = self.plane()
-        first = np.array([window[0].start, window[1].start])
-        shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
-        shifted = offset + matrix @ first - np.array(corner)
-        return ndimage.affine_transform(
-            plane, matrix, shifted, output_shape=shape, order=1, mode=mode, output=np.float32
-        )
 
 
 def acquire(anatomy: LumbarAnatomy, pack: Pack, look: Look, sampler: Sampler, rng: np.random.Generator) -> np.ndarray:
@@ -229,78 +172,3 @@ def _ghost(image: np.ndarray, look: Look) -> None:
     ]
     for copy in copies:
         image += copy
-
-
-def truth(anatomy: LumbarAnatomy, sampler: Sampler) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return structures and levels (uint8, slice x row x column) and the names of the levels, top to bottom."""
-    pack = sampler.pack
-    shape = (pack.slices, pack.rows, pack.columns)
-    best, total = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    winner = np.zeros(shape, np.uint8)
-    boxes = ndimage.find_objects(anatomy.instances)
-    for value, box in enumerate(boxes, 1):
-        if box is not None:
-            _add_share(anatomy, sampler, value, box, (best, total, winner))
-    winner[best <= 1 - total] = 0
-    return _named(anatomy, winner)
-
-
-def _add_share(
-    anatomy: LumbarAnatomy,
-    sampler: Sampler,
-    value: int,
-    box: tuple[slice, slice, slice],
-    into: tuple[np.ndarray, np.ndarray, np.ndarray],
-) -> None:
-    """Add one structure's share of the voxels; remember where it is the largest so far."""
-    window = sampler.window((box[1], box[2]))
-    if window is None:
-        return
-    rows, columns = (slice(max(0, b.start - 1), b.stop + 1) for b in box[1:])
-    best, total, winner = into
-    for number in range(sampler.pack.slices):
-        first, weights = sampler.slab(number)
-        a, b = max(first, box[0].start), min(first + len(weights), box[0].stop)
-        if a >= b:
-            continue
-        part = anatomy.instances[a:b, rows, columns] == value
-        share = np.tensordot(weights[a - first : b - first], part.astype(np.float32), 1)
-        seen = sampler.sample(share, window, (rows.start, columns.start), "constant")
-        where = (number, *window)
-        total[where] += seen
-        ahead = seen > best[where]
-        best[where][ahead] = seen[ahead]
-        winner[where][ahead] = value
-
-
-def _named(anatomy: LumbarAnatomy, winner: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    counts = np.bincount(winner.ravel(), minlength=256)
-    to_structure, to_level = np.zeros(256, np.uint8), np.zeros(256, np.uint8)
-    named = {}
-    for value, instance in enumerate(anatomy.instance_table, 1):
-        if counts[value] < _LEAST_VOXELS:
-            continue
-        to_structure[value] = instance.structure
-        if instance.structure in (BODY, DISC, FORAMEN, SACRUM):
-            named[value] = instance
-    order = _top_to_bottom(anatomy)
-    kept = sorted(named, key=lambda v: order[named[v].level])
-    for number, value in enumerate(kept, 1):
-        to_level[value] = number
-    return to_structure[winner], to_level[winner], tuple(named[v].level for v in kept)
-
-
-def _top_to_bottom(anatomy: LumbarAnatomy) -> dict[str, int]:
-    """Return the rank of every level's name: body, disc below, its right and left foramen, next body, ..., sacrum."""
-    discs = [i.level for i in anatomy.instance_table if i.structure == DISC]
-    ranks = {"S1": 10_000}
-    for number, pair in enumerate(reversed(discs)):
-        for place, name in enumerate((pair.split("/")[0], pair, f"{pair} right", f"{pair} left")):
-            ranks[name] = 4 * number + place
-    return ranks
-
-
-def _cut(structures: np.ndarray, levels: np.ndarray, names: tuple[str, ...]) -> list[str]:
-    """Return the bodies that the upper or lower edge of the field cuts."""
-    edge = np.concatenate([levels[:, [0, -1]][structures[:, [0, -1]] == BODY]])
-    return [names[n - 1] for n in np.unique(edge) if n]

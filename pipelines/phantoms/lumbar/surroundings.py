@@ -5,6 +5,8 @@ Layers are height fields (a depth y for every x and z), organs are ellipsoids an
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from pipelines.phantoms.lumbar.canvas import Box, Canvas, smooth_noise
@@ -52,9 +54,9 @@ def _layers(
     """Paint skin, subcutaneous fat, walls and the cavities' fat; return the surfaces as (x, z, 1) arrays of y."""
     x, z = box.x[:, :, 0], box.z[:, :, 0]
     fat = spine.plan.fat
-    chain = np.array([s.frame.at(0, s.depth / 2 + 22, 0) for s in spine.sacrum[::-1]]
-                     + [v.body.at(0, v.plan.depth / 2 + 48 * v.plan.height / 27, -8) for v in spine.vertebrae])  # fmt: skip
-    tips = along_z(canvas, chain, 1)[None, :]
+    chain = [s.frame.at(0, s.depth / 2 + 22, 0) for s in spine.sacrum]
+    chain += [v.body.at(0, v.plan.depth / 2 + 48 * v.plan.height / 27, -8) for v in spine.vertebrae]
+    tips = along_z(canvas, np.array(chain), 1)[None, :]
     kernel = np.ones(61, np.float32) / 61
     tips = np.convolve(np.pad(tips[0], 30, mode="edge"), kernel, "valid")[None, :].astype(np.float32)
     lateral = np.abs(x) / 50
@@ -200,7 +202,7 @@ def _pelvic_organs(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> No
     outer, inner = canvas.label("bowel wall"), canvas.label("bowel content")
     radius = rng.uniform(8, 17)
     for share, label in ((1.0, outer), (0.82, inner)):
-        for a, b in zip(rectum, rectum[1:], strict=False):
+        for a, b in pairwise(rectum):
             shape = canvas.capsule(a, b, radius * share)
             if shape is not None:
                 canvas.paint(shape[0], (shape[1] < 0) & _cavity(canvas, shape[0]), label)
@@ -237,10 +239,11 @@ def _psoas(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
 
 
 def _tube(canvas: Canvas, points: np.ndarray, radii: np.ndarray, label: int) -> None:
-    """Paint a tube of changing radius through points whose z changes monotonically; sections are horizontal ellipses."""
+    """Paint a tube of changing radius through points that rise or fall in z; its sections are horizontal circles."""
     order = np.argsort(points[:, 2])
     p, r = points[order], radii[order]
-    box = canvas.box(p.min(0) - [r.max() + 1, r.max() + 1, r[0]], p.max(0) + [r.max() + 1, r.max() + 1, r[-1]])
+    wide = r.max() + 1
+    box = canvas.box(p.min(0) - np.array([wide, wide, r[0]]), p.max(0) + np.array([wide, wide, r[-1]]))
     if box is None:
         return
     z = box.z[0, :, 0]
@@ -253,9 +256,11 @@ def _tube(canvas: Canvas, points: np.ndarray, radii: np.ndarray, label: int) -> 
 def _back_muscles(
     canvas: Canvas, spine: Spine, whole: Box, surfaces: dict[str, np.ndarray], rng: np.random.Generator
 ) -> None:
-    """Paint erector spinae and multifidus with fatty streaks, and the midline ligaments between the spinous processes."""
-    front = np.array([s.frame.at(0, s.depth / 2 + 12, 0) for s in spine.sacrum[::-1]]
-                     + [v.body.at(0, v.plan.depth / 2 + 8, 0) for v in spine.vertebrae])  # fmt: skip
+    """Paint erector spinae and multifidus with fatty streaks, and the ligaments between the spinous processes."""
+    front = np.array(
+        [s.frame.at(0, s.depth / 2 + 12, 0) for s in spine.sacrum]
+        + [v.body.at(0, v.plan.depth / 2 + 8, 0) for v in spine.vertebrae]
+    )
     y_front = along_z(canvas, front, 1)
     middle = along_z(canvas, front, 0)
     reach = surfaces["fascia"].max() + 1
