@@ -11,8 +11,8 @@ import click
 from node.cli.progress import progress_bar
 from node.errors import ConfigurationError
 
-PHANTOMS = ("bone-scan",)
-PLANNED_PHANTOMS = ("spect-ct", "lumbar-mr")
+PHANTOMS = ("bone-scan", "lumbar-mr")
+PLANNED_PHANTOMS = ("spect-ct",)
 TRAINABLE = ("bone-scan", "lumbar")
 PLANNED_PIPELINES = ("spect-ct", "thorax")
 
@@ -32,12 +32,14 @@ def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="The first patient's seed.")
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for the studies.")
 def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
-    """Make simulated studies of KIND (bone-scan) as DICOM, each with its truth masks beside it."""
+    """Make simulated studies of KIND (bone-scan, lumbar-mr) as DICOM, each with its truth masks beside it."""
     _here(kind, PHANTOMS, PLANNED_PHANTOMS, "phantom")
     from pipelines.phantoms import generate
+    from pipelines.phantoms.lumbar import generate_lumbar
 
+    make = {"bone-scan": generate, "lumbar-mr": generate_lumbar}[kind]
     with progress_bar("simulating") as report:
-        scans = generate(count, seed, out_dir, report)
+        scans = make(count, seed, out_dir, report)
     for scan in scans:
         click.echo(str(scan))
 
