@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pipelines.bone_scan.analysis import Stopwatch, analyse_view
+from pipelines.bone_scan.analysis import analyse_view
 from pipelines.bone_scan.checks import content_refusal, field_refusal
 from pipelines.bone_scan.engine import Engine
-from pipelines.bone_scan.findings import Provenance, build_findings
+from pipelines.bone_scan.findings import build_findings
 from pipelines.bone_scan.header_checks import header_refusal
 from pipelines.bone_scan.prepare import prepare_view
 from pipelines.contract import ComputeOptions, ContentRefused, Findings, Pipeline, PipelineInputs, Progress
+from pipelines.contract.provenance import Provenance, Stopwatch
 from pipelines.imaging.planar import PlanarScan, read_planar_scan
 
 

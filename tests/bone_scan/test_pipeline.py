@@ -16,9 +16,9 @@ import pytest
 from scipy import ndimage
 
 from pipelines.bone_scan import codes
-from pipelines.bone_scan.analysis import Stopwatch, analyse_view
+from pipelines.bone_scan.analysis import analyse_view
 from pipelines.bone_scan.engine import CLASSIFIER, SEGMENTER, Engine
-from pipelines.bone_scan.findings import Provenance, build_findings
+from pipelines.bone_scan.findings import build_findings
 from pipelines.bone_scan.header_checks import header_refusal
 from pipelines.bone_scan.lesions import BLADDER, METASTASIS
 from pipelines.bone_scan.pipeline import BoneScanPipeline
@@ -32,6 +32,7 @@ from pipelines.contract import (
     WeightsError,
     load_pipeline_class,
 )
+from pipelines.contract.provenance import Provenance, Stopwatch
 from pipelines.contract.weights import ModelCard, save_model
 from pipelines.imaging.planar import read_planar_scan
 from tests.imaging.nm_objects import (
