@@ -67,8 +67,8 @@ def look(registry: Registry, before: Glance | None) -> Glance:
         return Glance(
             last_event=last_event,
             last_audit=session.scalar(select(func.max(AuditEntry.id))) or 0,
-            running=tuple(session.execute(running.order_by(Job.id).limit(MANY)).tuples()),
-            workers=tuple(session.execute(workers.limit(MANY)).tuples()),
+            running=tuple(tuple(row) for row in session.execute(running.order_by(Job.id).limit(MANY))),
+            workers=tuple(tuple(row) for row in session.execute(workers.limit(MANY))),
             kinds=kinds,
         )
 
@@ -113,6 +113,8 @@ class Live:
                 after = await run_in_threadpool(look, self._registry, before)
             except SQLAlchemyError as error:
                 log.warning("live.registry_away", error=type(error).__name__)
+            except Exception:  # one bad look must not leave every open page silent for good
+                log.exception("live.look_failed")
             else:
                 if before is not None:
                     self._tell(changed_topics(before, after))

@@ -19,6 +19,7 @@ from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from node.errors import PermanentError
+from node.registry.models import UTCDateTime
 
 T = TypeVar("T")
 
@@ -106,12 +107,12 @@ def _read(cursor: str, keys: Sequence[InstrumentedAttribute[Any]]) -> tuple[bool
 
 
 def _value(value: Any, key: InstrumentedAttribute[Any]) -> Any:
-    kind = key.type.python_type
-    if kind is datetime:
+    if isinstance(key.type, UTCDateTime):
         at = datetime.fromisoformat(value)
         if at.tzinfo is None:
             raise ValueError("a time without a zone")
         return at
+    kind = key.type.python_type
     if kind is int and not -(2**63) <= value < 2**63:
         raise ValueError("beyond what a database counts")
     if not isinstance(value, kind) or (isinstance(value, str) and "\0" in value):

@@ -53,9 +53,12 @@ def check_strength(password: str, name: str) -> None:
         raise WeakPassword(Text("The password is little more than the user name; choose another one."))
     if len(set(folded)) < 5 or _is_a_run(folded):
         raise WeakPassword(Text("The password repeats a few characters; choose another one."))
-    if any(_is_common(spelling) for spelling in (folded, folded.translate(_LEET))):
+    if any(_is_common(spelling) for spelling in (folded, folded.rstrip(_ENDING).translate(_LEET))):
         raise WeakPassword(Text("The password is one of the common ones; choose another one, a sentence for example."))
 
+
+_ENDING = "0123456789!?.*#-_ "
+"""What people put behind a word to make it long enough."""
 
 _LEET = str.maketrans("@4301$5!7", "aaeoissit")
 
