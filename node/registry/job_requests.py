@@ -128,6 +128,8 @@ def rerun_as_new_revision(session: Session, job_id: int, now: datetime) -> int:
         study_id=job.study_id,
         pipeline=job.pipeline,
         rule=job.rule,
+        modality=job.modality,
+        source_aet=job.source_aet,
         trace=job.trace,
         destinations=job.destinations,
         priority=job.priority,
