@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,7 @@ import yaml
 from node.bench.timing import as_text, machine, spread
 from node.deliver.scu import send_files
 from node.errors import PermanentError, RetriableError
+from node.loopback import free_port
 from node.registry import queries
 from node.registry.database import Registry
 from node.settings.load import REPOSITORY_CONFIG
@@ -153,7 +153,7 @@ def _node_and_orthanc(folder: Path, released_quiet_s: float) -> Iterator[_Runnin
     except OrthancError as error:
         raise PermanentError(f"the bench needs Orthanc: {error}") from error
     with orthanc:
-        dicom_port, http_port = _free_port(), _free_port()
+        dicom_port, http_port = free_port(), free_port()
         config = folder / "config"
         shutil.copytree(REPOSITORY_CONFIG, config)
         settings = {
@@ -202,9 +202,3 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], http_port: int, log: P
 def _get(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.load(answer)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -20,6 +20,7 @@ from node.deliver.backoff import next_attempt_at
 from node.deliver.scu import RESULT_CLASSES
 from node.errors import PermanentError
 from node.jobs.heartbeat import Heartbeat
+from node.loopback import free_port
 from node.registry import deliveries
 from node.registry.database import Registry
 from node.registry.deliveries import claim_deliveries, expire_deliveries
@@ -28,7 +29,7 @@ from node.settings.model import DeliverySettings
 from node.storage import LocalStorage
 from tests.deliver.archive import Archive, running_archive
 from tests.deliver.sending import KINDS, FinishJob, Sender, destination, now
-from tests.fixtures.programs import free_port, need_program
+from tests.fixtures.programs import need_program
 from tests.fixtures.running_node import wait_for
 
 
