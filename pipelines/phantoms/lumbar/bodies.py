@@ -161,7 +161,7 @@ def paint_disc(canvas: Canvas, vertebra: Vertebra, instance: int, common: Common
     a2, b2 = (u / np.float32(width)) ** 2, ((v - np.float32(plan.depth * 0.03)) / np.float32(depth)) ** 2
     mix = np.float32(plan.boxiness)
     radius = (1 - mix) * np.sqrt(a2 + b2) + mix * np.sqrt(np.sqrt(a2 * a2 + b2 * b2))
-    room = np.float32(vertebra.disc_half) - v * np.float32(np.tan(vertebra.disc_tilt))
+    room = np.maximum(np.float32(vertebra.disc_half) - v * np.float32(np.tan(vertebra.disc_tilt)), np.float32(0.5))
     side = (radius - 1) * np.float32(0.48 * plan.depth) - np.float32(plan.bulge * 0.6) * np.clip(
         1 - (w / room) ** 2, 0, 1
     )
@@ -175,11 +175,17 @@ def paint_disc(canvas: Canvas, vertebra: Vertebra, instance: int, common: Common
     canvas.paint(box, (side < 0.8) & outside, common.annulus_rim)
     edge = rng.uniform(0.6, 1.8)
     canvas.paint(box, distance < -edge, canvas.label("annulus", plan.hydration), instance)
-    inner = rng.uniform(0.5, 0.82)
-    core = (distance < -edge) & (radius + 0.12 * v / np.float32(plan.depth) < inner)
-    canvas.paint(box, core & (np.abs(w) < room + 1.0), canvas.label("nucleus", plan.hydration), instance)
-    if plan.hydration > 0.35 and rng.random() < 0.7:
-        cleft = core & (np.abs(w + rng.uniform(-0.6, 0.6)) < rng.uniform(0.4, 1.0)) & (radius < inner * 0.8)
+    # The nucleus is a lens a little behind the middle; an inner annulus leads over to it.
+    inner, flatness = rng.uniform(0.5, 0.85), rng.uniform(0.75, 1.1)
+    across = a2 + ((v - np.float32(rng.uniform(-0.5, 2.5))) / np.float32(depth)) ** 2
+    lens = np.sqrt(across / np.float32(inner**2) + (w / ((room + 2.0) * np.float32(flatness))) ** 4)
+    lens += np.float32(rng.uniform(0.03, 0.10)) * smooth_noise(rng, box, (6.0, 3.0, 5.0))
+    core = distance < -edge
+    canvas.paint(box, core & (lens < 1.18), canvas.label("inner annulus", plan.hydration), instance)
+    canvas.paint(box, core & (lens < 1.0), canvas.label("nucleus", plan.hydration), instance)
+    canvas.paint(box, core & (lens < 0.62), canvas.label("nucleus", plan.hydration), instance)
+    if plan.hydration > 0.35 and rng.random() < 0.35:
+        cleft = core & (np.abs(w + rng.uniform(-0.6, 0.6)) < rng.uniform(0.4, 0.8)) & (lens < 0.7)
         canvas.paint(box, cleft, canvas.label("cleft", plan.hydration), instance)
     _fissures(canvas, box, distance, v, w, plan, instance, rng)
 

@@ -191,7 +191,7 @@ def _foramen(
     # The lateral body wall recedes, so the foramen's front follows the outline of body and disc; bone and disc cut it.
     front = np.float32(p.depth / 2 - 0.5) - np.float32(0.035) * np.clip(across - 8, 0, 30) ** 2
     ear = np.sqrt(((w - np.float32(middle)) / np.float32(half)) ** 4 + ((v - front - depth) / (depth + 0.8)) ** 2)
-    fat = (ear < 1.25) & (across > inner)
+    fat = (ear < 1.2) & (across > inner) & (across < outer + 4)
     canvas.paint(box, fat, canvas.label("foraminal fat"))
     within = (ear < 1) & (across > inner) & (across < outer)
     canvas.mark(box, within, value)

@@ -16,10 +16,12 @@ from pipelines.phantoms.lumbar.patient import LumbarAnatomy
 
 T2 = {
     "air": 0.0, "skin": 0.35, "subcutaneous fat": 0.80, "back fat": 0.85, "visceral fat": 0.62, "septum": 0.25,
-    "wall muscle": 0.13, "back muscle": 0.14, "psoas": 0.14, "crus": 0.12, "fascia": 0.08, "muscle fat": 0.62,
+    "wall muscle": 0.13, "back muscle": 0.14, "psoas": 0.14, "crus": 0.12, "fascia": 0.08,
+    "muscle fat": 0.62, "marbled muscle": 0.26, "mesentery": 0.42, "plexus": 0.40,
     "interspinous": 0.22, "interspinous fat": 0.60, "ligament": 0.06, "flavum": 0.16, "cortex": 0.05,
     "marrow": 0.36, "marrow island": 0.48, "end-plate change": 0.48, "haemangioma": 0.72, "posterior marrow": 0.42,
-    "sacral marrow": 0.40, "iliac marrow": 0.45, "basivertebral vein": 0.60, "annulus": 0.12, "nucleus": 0.55,
+    "sacral marrow": 0.40, "iliac marrow": 0.45, "basivertebral vein": 0.60,
+    "annulus": 0.12, "inner annulus": 0.22, "nucleus": 0.55,
     "cleft": 0.28, "fissure": 0.75, "vacuum": 0.03, "schmorl": 0.35, "schmorl rim": 0.08, "remnant disc": 0.25,
     "herniation": 0.22, "herniation rim": 0.06, "epidural fat": 0.72, "foraminal fat": 0.68, "nerve": 0.28,
     "dura": 0.10, "csf": 1.0, "root": 0.40, "root fluid": 0.85, "cord": 0.36, "cord grey": 0.43,
@@ -41,7 +43,7 @@ _TARGETS = frozenset(
 
 _T1 = {
     "csf": 0.14, "root fluid": 0.17, "cord": 0.38, "cord grey": 0.36, "root": 0.30, "nerve": 0.32, "marrow": 0.50,
-    "nucleus": 0.30, "annulus": 0.24, "back muscle": 0.30, "psoas": 0.30, "wall muscle": 0.28,
+    "nucleus": 0.30, "annulus": 0.24, "inner annulus": 0.27, "back muscle": 0.30, "psoas": 0.30, "wall muscle": 0.28,
     "liver": 0.42, "kidney": 0.30, "kidney medulla": 0.26, "cyst": 0.12, "bladder": 0.12, "facet fluid": 0.15,
     "basivertebral vein": 0.25, "haemangioma": 0.65, "end-plate change": 0.45, "skin": 0.45,
 }  # fmt: skip
@@ -148,7 +150,9 @@ def _grey(rng: np.random.Generator, anatomy: LumbarAnatomy, mode: str, preset: s
             value = tissue_grey[tissue]
             if tissue in ("nucleus", "schmorl"):
                 value *= (hydration_low + (hydration_high - hydration_low) * hint**0.8) / T2["nucleus"]
-            elif tissue in ("annulus", "herniation", "cleft"):
+            elif tissue in ("inner annulus", "herniation", "cleft"):
+                value *= 0.5 + 1.0 * hint
+            elif tissue == "annulus":
                 value *= 0.75 + 0.5 * hint
             jitter = 0.35 if tissue in _WILD else 0.05 if tissue == "marrow" else 0.10
             if tissue in _WILD and rng.random() < 0.6:

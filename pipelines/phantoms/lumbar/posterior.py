@@ -106,12 +106,17 @@ def _rods(vertebra: Vertebra, rng: np.random.Generator) -> list[Rod]:
         ]
         if not p.rib:
             tip = (s * (pedicle_offset(vertebra) + rng.uniform(19, 30)), back + rng.uniform(11, 17), up + j[4])
-            rods.append(Rod((s * (side + 2), back + 9, up - 1), tip, rng.uniform(3.4, 5.0) * size, 1.2))
+            rods.append(Rod((s * (side + 2), back + 9, up - 1), tip, rng.uniform(2.6, 4.2) * size, 1.2))
     length = rng.uniform(23, 33) * size * (0.75 if p.name in ("L5", "L6") else 1.0)
-    drop = (0.35 if not p.rib else 0.9) * half
-    start = (0.0, back + canal + 4, -half * 0.5)
-    end = (rng.normal(0, 1.2), back + canal + 4 + length, -half * 0.6 - drop)
-    rods.append(Rod(start, end, rng.uniform(2.4, 3.6), rng.uniform(2.2, 3.4) * (0.8 if p.rib else 1.0)))
+    drop = (rng.uniform(0.0, 0.3) if not p.rib else rng.uniform(0.6, 1.0)) * half
+    # A plate, higher at its tip than at its root; two rods side by side make it.
+    thick, tall = rng.uniform(2.6, 3.8), rng.uniform(2.3, 3.3) * (0.75 if p.rib else 1.0)
+    root, level = back + canal + 4, -half * 0.55
+    sway = rng.normal(0, 1.2)
+    rods.append(Rod((0.0, root, level), (sway, root + length * 0.8, level - drop), thick, tall))
+    rods.append(
+        Rod((sway, root + length * 0.6, level - drop), (sway, root + length, level - drop - 1), thick, tall * 1.15)
+    )
     return rods
 
 

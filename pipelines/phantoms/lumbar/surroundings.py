@@ -11,6 +11,7 @@ import numpy as np
 
 from pipelines.phantoms.lumbar.canvas import Box, Canvas, smooth_noise
 from pipelines.phantoms.lumbar.chain import Spine
+from pipelines.phantoms.lumbar.muscles import along_z, in_cavity, paint_back_muscles, paint_psoas, paint_vessels
 
 
 def body_surfaces(spine: Spine, rng: np.random.Generator) -> tuple[float, float]:
@@ -32,15 +33,9 @@ def paint_surroundings(canvas: Canvas, spine: Spine, back: float, front: float, 
     _organs(canvas, spine, front, rng)
     _bowel(canvas, spine, surfaces["wall"], rng)
     _pelvic_organs(canvas, spine, rng)
-    _back_muscles(canvas, spine, whole, surfaces, rng)
-    _psoas(canvas, spine, rng)
-    _vessels(canvas, spine, rng)
-
-
-def along_z(canvas: Canvas, points: np.ndarray, axis: int) -> np.ndarray:
-    """Return one coordinate of a chain of LPS points at every row of the canvas (float32), held at its ends."""
-    order = np.argsort(points[:, 2])
-    return np.interp(canvas.z, points[order, 2], points[order, axis]).astype(np.float32)
+    paint_back_muscles(canvas, spine, whole, surfaces["fascia"], rng)
+    paint_psoas(canvas, spine, rng)
+    paint_vessels(canvas, spine, rng)
 
 
 def _wave(rng: np.random.Generator, t: np.ndarray, size: float, wave_mm: tuple[float, float]) -> np.ndarray:
@@ -143,15 +138,9 @@ def _solid(
     if shape is None:
         return
     box, radius = shape
-    inside = _cavity(canvas, box)
+    inside = in_cavity(canvas, box)
     for tissue, share in shells:
         canvas.paint(box, (radius < share) & inside, canvas.label(tissue))
-
-
-def _cavity(canvas: Canvas, box: Box) -> np.ndarray:
-    outer = ("air", "skin", "subcutaneous fat", "wall muscle", "septum", "back fat", "fascia")
-    keep = np.array([t not in outer for t in canvas.tissues] + [False] * (256 - len(canvas.tissues)))
-    return keep[canvas.labels[box.index]]
 
 
 def _bowel(canvas: Canvas, spine: Spine, wall: np.ndarray, rng: np.random.Generator) -> None:
@@ -161,7 +150,8 @@ def _bowel(canvas: Canvas, spine: Spine, wall: np.ndarray, rng: np.random.Genera
     vessels = [canvas.label("vessel") for _ in range(2)]
     line = spine.line()
     front_y = float(wall.mean())
-    for _ in range(int(rng.integers(25, 65))):
+    _mesentery(canvas, spine, front_y, rng)
+    for _ in range(int(rng.integers(30, 110))):
         z = rng.uniform(float(canvas.z[-1]), float(canvas.z[0]) - 40)
         back_y = float(np.interp(z, line[:, 2], line[:, 1])) - 28
         if back_y < front_y + 10:
@@ -175,7 +165,7 @@ def _bowel(canvas: Canvas, spine: Spine, wall: np.ndarray, rng: np.random.Genera
         if shape is None:
             continue
         box, distance = shape
-        inside = _cavity(canvas, box)
+        inside = in_cavity(canvas, box)
         distance += np.float32(0.12 * radius) * smooth_noise(rng, box, (11.0, 9.0, 9.0))
         canvas.paint(box, (distance < 0) & inside, int(rng.choice(walls)))
         canvas.paint(box, (distance < -rng.uniform(0.8, 2.6)) & inside, int(rng.choice(contents)))
@@ -184,7 +174,19 @@ def _bowel(canvas: Canvas, spine: Spine, wall: np.ndarray, rng: np.random.Genera
         at = np.array([rng.uniform(canvas.x[0], canvas.x[-1]), rng.uniform(front_y, 0), z])
         shape = canvas.capsule(at, at + rng.normal(0, 14, 3), rng.uniform(0.7, 2.4))
         if shape is not None:
-            canvas.paint(shape[0], (shape[1] < 0) & _cavity(canvas, shape[0]), int(rng.choice(vessels)))
+            canvas.paint(shape[0], (shape[1] < 0) & in_cavity(canvas, shape[0]), int(rng.choice(vessels)))
+
+
+def _mesentery(canvas: Canvas, spine: Spine, front_y: float, rng: np.random.Generator) -> None:
+    """Paint folds of mesentery: wavy sheets of intermediate signal in the abdominal fat."""
+    box = canvas.box((canvas.x[0] - 1, front_y, canvas.z[-1] - 1), (canvas.x[-1] + 1, 25.0, canvas.z[0] + 1))
+    if box is None:
+        return
+    inside = in_cavity(canvas, box)
+    for _ in range(2):
+        folds = smooth_noise(rng, box, (22.0, 40.0, 9.0)) + 0.5 * smooth_noise(rng, box, (9.0, 14.0, 6.0))
+        canvas.paint(box, inside & (folds > rng.uniform(0.2, 1.6)), canvas.label("mesentery"))
+        canvas.paint(box, inside & (np.abs(folds) < rng.uniform(0.02, 0.10)), canvas.label("mesentery"))
 
 
 def _pelvic_organs(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
@@ -205,123 +207,4 @@ def _pelvic_organs(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> No
         for a, b in pairwise(rectum):
             shape = canvas.capsule(a, b, radius * share)
             if shape is not None:
-                canvas.paint(shape[0], (shape[1] < 0) & _cavity(canvas, shape[0]), label)
-
-
-def _psoas(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
-    """Paint psoas and, lateral of it, quadratus lumborum: spindles along the sides of the lumbar bodies."""
-    label = canvas.label("psoas")
-    bulk = rng.uniform(0.75, 1.2) * spine.plan.scale
-    lumbar = [v for v in spine.vertebrae if not v.plan.rib][::-1]
-    for side in (-1.0, 1.0):
-        points, radii = [], []
-        for rank, v in enumerate(lumbar):
-            t = rank / max(1, len(lumbar) - 1)
-            radius = (6.5 + 12.5 * t) * bulk
-            points.append(v.body.at(side * (v.plan.width * 0.5 + radius * 0.62), v.plan.depth * (0.28 - 0.3 * t), 0))
-            radii.append(radius)
-        points.append(points[-1] + np.array([side * 14, -16, -48.0]))
-        radii.append(radii[-1] * 1.05)
-        points.append(points[-1] + np.array([side * 12, -22, -60.0]))
-        radii.append(radii[-1])
-        _tube(canvas, np.array(points), np.array(radii), label)
-        square = canvas.label("back muscle")
-        base = [v.body.at(side * (v.plan.width * 0.5 + 34), v.plan.depth * 0.75, 0) for v in lumbar]
-        _tube(canvas, np.array(base), np.full(len(base), 9.0 * bulk), square)
-    crus = canvas.label("crus")
-    for side in (-1.0, 1.0):
-        ends = [v.body.at(side * (6 + 1.5 * n), -v.plan.depth / 2 - 3.5, 0) for n, v in enumerate(lumbar[:3][::-1])]
-        ends += [
-            v.body.at(side * (13 + 4 * n), -v.plan.depth / 2 - 5, 0)
-            for n, v in enumerate(spine.vertebrae[len(lumbar) :])
-        ]
-        _tube(canvas, np.array(ends), rng.uniform(2.5, 5.0) * np.ones(len(ends)), crus)
-
-
-def _tube(canvas: Canvas, points: np.ndarray, radii: np.ndarray, label: int) -> None:
-    """Paint a tube of changing radius through points that rise or fall in z; its sections are horizontal circles."""
-    order = np.argsort(points[:, 2])
-    p, r = points[order], radii[order]
-    wide = r.max() + 1
-    box = canvas.box(p.min(0) - np.array([wide, wide, r[0]]), p.max(0) + np.array([wide, wide, r[-1]]))
-    if box is None:
-        return
-    z = box.z[0, :, 0]
-    cx, cy, cr = (np.interp(z, p[:, 2], a).astype(np.float32)[None, :, None] for a in (p[:, 0], p[:, 1], r))
-    ends = np.clip(np.maximum((p[0, 2] - z) / r[0], (z - p[-1, 2]) / r[-1]), 0, 1).astype(np.float32)
-    cr = cr * np.sqrt(1 - ends * ends)[None, :, None]
-    canvas.paint(box, (box.x - cx) ** 2 + (box.y - cy) ** 2 < cr * cr, label)
-
-
-def _back_muscles(
-    canvas: Canvas, spine: Spine, whole: Box, surfaces: dict[str, np.ndarray], rng: np.random.Generator
-) -> None:
-    """Paint erector spinae and multifidus with fatty streaks, and the ligaments between the spinous processes."""
-    front = np.array(
-        [s.frame.at(0, s.depth / 2 + 12, 0) for s in spine.sacrum]
-        + [v.body.at(0, v.plan.depth / 2 + 8, 0) for v in spine.vertebrae]
-    )
-    y_front = along_z(canvas, front, 1)
-    middle = along_z(canvas, front, 0)
-    reach = surfaces["fascia"].max() + 1
-    box = canvas.box(
-        (whole.x[0, 0, 0] - 1, float(y_front.min()) - 30, whole.z[0, -1, 0] - 1),
-        (whole.x[-1, 0, 0] + 1, float(reach), whole.z[0, 0, 0] + 1),
-    )
-    if box is None:
-        return
-    lateral = np.abs(box.x - middle[None, :, None])
-    edge = y_front[None, :, None] + 4 - 0.006 * np.clip(lateral - 22, 0, 60) ** 2
-    region = (box.y > edge) & (box.y < surfaces["fascia"])
-    canvas.paint(box, region, canvas.label("back muscle"))
-    streaks = smooth_noise(rng, box, (7.0, 26.0, 3.2)) + 0.7 * smooth_noise(rng, box, (3.0, 11.0, 2.0))
-    low = np.clip(1 - (box.z - 10) / 160, 0, 1.2)
-    near = np.clip(1.2 - lateral / 32, 0, 1)
-    bias = 2.1 - rng.uniform(0.2, 1.8) * low * near - 0.4 * rng.random()
-    canvas.paint(box, region & (streaks > bias), canvas.label("muscle fat"))
-    septum = np.abs(smooth_noise(rng, box, (14.0, 60.0, 9.0))) < 0.045
-    canvas.paint(box, region & septum, canvas.label("muscle fat"))
-    # Perivertebral fat pads lie between the processes close to the bone.
-    pads = smooth_noise(rng, box, (7.0, 10.0, 6.0)) + 1.5 * np.clip(1 - (box.y - edge) / 26, -1, 1) * np.clip(
-        1.4 - lateral / 26, 0, 1
-    )
-    canvas.paint(box, region & (pads > rng.uniform(0.9, 1.7)), canvas.label("muscle fat"))
-    midline = region & (lateral < 3.6) & (box.y > edge + 16)
-    canvas.paint(box, midline, canvas.label("interspinous"))
-    mixed = smooth_noise(rng, box, (5.0, 5.0, 6.0)) > rng.uniform(-0.5, 0.8)
-    canvas.paint(box, midline & mixed, canvas.label("interspinous fat"))
-    cord = (lateral < 4.5) & (np.abs(box.y - surfaces["fascia"]) < 1.6)
-    canvas.paint(box, cord, canvas.label("ligament"))
-
-
-def _vessels(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
-    """Paint aorta, vena cava and iliac vessels, segmental vessels at the bodies' waists."""
-    void = canvas.label("artery")
-    vein = canvas.label("vena cava")
-    lumbar = [v for v in spine.vertebrae if not v.plan.rib][::-1]
-    chest = [v for v in spine.vertebrae if v.plan.rib][::-1]
-    end = max(1, len(lumbar) - 1)
-    split = lumbar[end - 1]
-    ra, rv = rng.uniform(6.5, 10.5), rng.uniform(7.0, 12.0)
-    aorta = [v.body.at(6 + 4 * (v.plan.rib), -v.plan.depth / 2 - ra - 2, 0) for v in chest + lumbar[:end]]
-    cava = [v.body.at(-14, -v.plan.depth / 2 - rv - 0.5, 0) for v in chest + lumbar[: end + 1]]
-    lowest = lumbar[-1].body
-    _tube(canvas, np.array(cava), np.full(len(cava), rv), vein)
-    _tube(canvas, np.array(aorta), np.full(len(aorta), ra), void)
-    for side in (-1.0, 1.0):
-        for label, radius, start in ((void, ra * 0.62, aorta[-1]), (vein, rv * 0.7, cava[-1])):
-            mid = lowest.at(side * 26, -split.plan.depth / 2 - 8, -10)
-            low = mid + np.array([side * 22, 8, -55.0])
-            for a, b in ((start, mid), (mid, low)):
-                shape = canvas.capsule(a, b, radius)
-                if shape is not None:
-                    canvas.paint(shape[0], (shape[1] < 0) & _cavity(canvas, shape[0]), label)
-    small = canvas.label("vessel")
-    for v in spine.vertebrae:
-        p = v.plan
-        for side in (-1.0, 1.0):
-            a = v.body.at(side * p.width * 0.25, -p.depth * 0.53, 0)
-            b = v.body.at(side * p.width * 0.50, 0.05 * p.depth, rng.normal(0, 1))
-            shape = canvas.capsule(a, b, rng.uniform(1.0, 2.0))
-            if shape is not None:
-                canvas.paint(shape[0], shape[1] < 0, small)
+                canvas.paint(shape[0], (shape[1] < 0) & in_cavity(canvas, shape[0]), label)
