@@ -26,6 +26,7 @@ from pipelines.contract import ComputeOptions
 from pipelines.contract.provenance import Stopwatch
 from pipelines.contract.weights import ModelCard
 from pipelines.phantoms.bone_scan import VIEWS, SimulatedBoneScan, simulate_bone_scan
+from pipelines.training.cards import write_figures
 from pipelines.training.metrics import Overlap
 
 METASTASIS, BLADDER = 1, 2
@@ -142,10 +143,7 @@ def prepared_truth(scan: SimulatedBoneScan) -> list[tuple[PreparedView, np.ndarr
 
 def measure_into_cards(report: EvaluationReport, folder: Path) -> None:
     """Write the report's figures into the model cards of a folder of weights."""
-    for path in sorted(folder.glob("*.json")):
-        card = ModelCard.model_validate_json(path.read_bytes())
-        measured = {**card.metrics, report.preset: report.summary()}
-        path.write_text(card.model_copy(update={"metrics": measured}).model_dump_json(indent=2) + "\n", "utf-8")
+    write_figures(folder, "bone-scan", {report.preset: report.summary()})
 
 
 def _tiles(truth: np.ndarray, analysis: ViewAnalysis) -> list[TileResult]:

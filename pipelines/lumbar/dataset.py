@@ -29,9 +29,6 @@ DEFAULT_CACHE = Path(".cache")
 PIXEL_MM = 0.8
 """In-plane pixels of the cache: what the fine network's grid has on an adult's lumbar spine."""
 
-LOOK_STRIDE = 1000
-"""Look n of anatomy s is rendered with the seed s * LOOK_STRIDE + n, so that no two patients share a look."""
-
 Progress = Callable[[float, str], None]
 
 
@@ -138,7 +135,7 @@ def _write_patient(job: tuple[int, int, str, Path]) -> None:
     for look in range(looks):
         path = _path(folder, seed, look)
         if not path.exists():
-            write_volume(path, prepare_volume(render_lumbar(anatomy, seed * LOOK_STRIDE + look, preset)))
+            write_volume(path, prepare_volume(render_lumbar(anatomy, look, preset)))
 
 
 def _share(structures: np.ndarray, value: int, size: tuple[int, ...]) -> np.ndarray:

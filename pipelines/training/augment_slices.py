@@ -38,7 +38,7 @@ class SliceAugmentSettings:
     slice_gain: float = 0.06
     blur_pixels: float = 1.2
     blur_share: float = 0.4
-    noise: float = 0.06
+    noise: float = 0.045
     noise_share: float = 0.6
     reverse: float = 0.5
 
