@@ -80,6 +80,7 @@ class Study(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     study_uid: Mapped[str] = mapped_column(String(UID_LENGTH), unique=True)
     patient_id: Mapped[str] = mapped_column(String(128), default="", index=True)
+    patient_id_issuer: Mapped[str] = mapped_column(String(64), default="")
     patient_name: Mapped[str] = mapped_column(String(512), default="", index=True)
     accession_number: Mapped[str] = mapped_column(String(64), default="", index=True)
     study_date: Mapped[str] = mapped_column(String(16), default="")
@@ -335,3 +336,13 @@ class Worker(Base):
     heartbeat_at: Mapped[datetime]
     rss_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     job_id: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class PausedDestination(Base):
+    """A destination that a person has paused; its results wait as `pending` until the row goes."""
+
+    __tablename__ = "paused_destinations"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    paused_at: Mapped[datetime]
+    paused_by: Mapped[str] = mapped_column(String(128), default="")
