@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from node.dashboard.i18n import Text
+from node.dashboard.liveness import is_lost
 from node.registry.database import Registry
-from node.registry.models import Delivery, Worker
+from node.registry.models import Delivery
+from node.registry.queries_overview import workers
 from node.registry.states import DeliveryState
 from node.settings import Configuration
 from node.storage import Storage
-
-WORKER_SILENCE = timedelta(seconds=60)
-"""A worker that has not said anything for this long is taken for gone."""
 
 EXPECTED_KINDS = ("infer", "deliver")
 FAILED_COUNTED = 1000
@@ -56,7 +55,7 @@ def examine(configuration: Configuration, registry: Registry, storage: Storage, 
     """Look at the database, the disk, the workers and the deliveries."""
     try:
         with registry.reading() as session:
-            alive = set(session.scalars(select(Worker.kind).where(Worker.heartbeat_at > now - WORKER_SILENCE)))
+            alive = {worker.kind for worker in workers(session) if not is_lost(worker, now)}
             some = select(Delivery.id).where(Delivery.state == DeliveryState.FAILED.value).limit(FAILED_COUNTED)
             failed = session.scalar(select(func.count()).select_from(some.subquery())) or 0
     except SQLAlchemyError as error:

@@ -23,6 +23,8 @@ TONES = {
     "sending": "busy",
     "receiving": "busy",
     "info": "busy",
+    "ready": "good",
+    "lost": "bad",
     "queued": "wait",
     "waiting": "wait",
     "pending": "wait",
@@ -42,7 +44,7 @@ STATE_NAMES = (
     *(N_("done"), N_("sent"), N_("verified"), N_("complete"), N_("healthy"), N_("enabled"), N_("running")),
     *(N_("sending"), N_("receiving"), N_("info"), N_("queued"), N_("waiting"), N_("pending"), N_("paused")),
     *(N_("warning"), N_("failed"), N_("error"), N_("unhealthy"), N_("rejected"), N_("cancelled"), N_("disabled")),
-    N_("revoked"),
+    *(N_("revoked"), N_("ready"), N_("lost")),
 )
 
 SHAPES = {

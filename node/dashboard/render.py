@@ -194,8 +194,11 @@ def _here() -> str:
 
 
 def _live(block: str, *topics: str) -> Markup:
-    """Attributes of the element around a block that is to be fetched again on these topics of `node.dashboard.live`."""
-    trigger = ", ".join(f"sse:{topic} throttle:700ms" for topic in topics)
+    """Attributes of the element around a block that is to be fetched again on these topics of `node.dashboard.live`.
+
+    "every 5s" among the topics asks by the clock, for what nothing announces: a worker that was killed says nothing.
+    """
+    trigger = ", ".join(topic if topic.startswith("every ") else f"sse:{topic} throttle:700ms" for topic in topics)
     return Markup('id="live-{0}" data-live hx-get="{1}" hx-trigger="{2}" hx-swap="innerHTML"').format(
         block, _with_query(fragment=block), trigger
     )
