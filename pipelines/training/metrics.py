@@ -1,7 +1,8 @@
 """Measures of detection and segmentation, written out so that they can be checked by hand.
 
 Counts of decisions -> the five figures of the paper's table 2; scores -> area under the ROC curve; label maps ->
-Dice. Intervals are Wilson's for proportions and of a bootstrap over patients for everything else. A figure that is 0/0 is None, never 0 or 1.
+Dice. Intervals are Wilson's for proportions, and of a bootstrap over patients for everything else. A figure that is 0/0
+is None, never 0 or 1.
 """
 
 from __future__ import annotations
