@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 ONCE ?=
+# Tests run side by side, one file at a time in each process; one thread each for the numerical libraries.
+WORKERS ?= 2
+SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not peer and not slow"
 
 .PHONY: setup demo stop test fast lint peers clean help
 
@@ -35,11 +38,12 @@ stop:
 peers: setup
 	@sh deploy/peers/install.sh
 
+# The others one after the other: they time real servers, or fill the machine themselves.
 test: peers
-	$(BIN)/python -m pytest -q
+	@failed=0; $(SIDE_BY_SIDE) || failed=1; $(BIN)/python -m pytest -q -m "peer or slow" || failed=1; exit $$failed
 
 fast: setup
-	$(BIN)/python -m pytest -q -m "not peer and not slow"
+	$(SIDE_BY_SIDE)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,7 +47,10 @@ def diagnose(configuration: Configuration, only_destination: str | None = None) 
     yield check_device(configuration)
     yield check_listener(configuration)
     if not configuration.destinations:
-        yield Check("destinations", "warning", "there is none; results stay here. Add one to config/destinations.yaml")
+        days = configuration.settings.retention.undelivered_days
+        kept = "for ever" if days is None else f"for {days:g} days"
+        text = f"there is none; results stay here, {kept} (retention.undelivered_days). Add one to destinations.yaml"
+        yield Check("destinations", "warning", text)
     for destination in configuration.destinations:
         yield from check_destination(configuration, destination)
 
@@ -70,10 +74,12 @@ def check_rules(configuration: Configuration) -> Check:
 
 
 def check_database(configuration: Configuration) -> Check:
-    """The database answers; a SQLite file that is not there yet is made by the first start."""
-    from sqlalchemy import create_engine, text
+    """The database answers, and its schema is one that this program knows; the first start makes what is missing."""
+    from sqlalchemy import create_engine
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
+
+    from node.registry.migrate import head_revision, known_revisions, schema_revision
 
     url = make_url(configuration.database_url)
     shown = url.render_as_string(hide_password=True)
@@ -82,32 +88,40 @@ def check_database(configuration: Configuration) -> Check:
     try:
         engine = create_engine(url)
         with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+            revision = schema_revision(connection)
         engine.dispose()
     except (SQLAlchemyError, ImportError) as error:
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         return Check("database", "failed", f"{shown} does not answer: {reason}")
-    return Check("database", "ok", f"{shown} answers")
+    if revision is not None and revision not in known_revisions():
+        text = f"{shown} stands at schema step '{revision}', which this osteon does not know: install the newer version"
+        return Check("database", "failed", text)
+    if revision != head_revision():
+        stands = f"stands at schema step '{revision}'" if revision else "is empty"
+        return Check("database", "ok", f"{shown} answers and {stands}; the next start brings it to '{head_revision()}'")
+    return Check("database", "ok", f"{shown} answers, schema step '{revision}'")
 
 
 def check_redis(configuration: Configuration) -> Check:
     """A configured Redis answers, or the embedded one can be started."""
+    import redis
+
+    from node.jobs.embedded_redis import connect, redis_executable
+
     url = configuration.settings.queue.url
     if not url:
-        from node.jobs.embedded_redis import redis_executable
-
         try:
             return Check("Redis", "ok", f"embedded, {redis_executable()}")
         except OsteonError as error:
             return Check("Redis", "failed", str(error))
-    import redis
-
     try:
-        client = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=3)
-        version = client.info("server")["redis_version"]
-        client.close()
+        with closing(connect(url)) as client:
+            version = client.info("server")["redis_version"]
     except redis.RedisError as error:
         return Check("Redis", "failed", f"the configured server does not answer: {error}")
+    except ValueError:  # not quoted: what the parser took for a port may be part of the password
+        text = "queue.url (OSTEON_REDIS_URL) cannot be read; write redis://:password@host:port/0, odd characters as %XX"
+        return Check("Redis", "failed", text)
     return Check("Redis", "ok", f"the configured server answers, version {version}")
 
 

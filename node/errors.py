@@ -23,3 +23,7 @@ class PermanentError(OsteonError):
 
 class RetriableError(OsteonError):
     """Trying again later may help."""
+
+
+class StoreUnavailable(RetriableError):
+    """The store cannot give or take a file now (disk full, share away): waiting helps, and nobody's attempt failed."""

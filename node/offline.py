@@ -6,7 +6,7 @@ paths -> series (grouped by header) -> pipeline -> Findings -> SEG, SR, secondar
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydicom.errors import InvalidDicomError
 from node.errors import OsteonError
 from node.registry.planning import job_key
 from node.results.context import NodeIdentity
+from node.storage.walk import walk
 from pipelines.contract import ComputeOptions, Findings, InputSeries, Pipeline, PipelineInputs, Progress
 
 
@@ -34,15 +35,8 @@ class Outcome:
     summary: dict[str, Any]
 
 
-def iter_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Files among `paths`, folders walked in sorted order; a DICOMDIR is no image and left out."""
-    for path in paths:
-        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        yield from (p for p in found if p.name.upper() != "DICOMDIR")
-
-
 def group_series(paths: Sequence[Path]) -> tuple[InputSeries, ...]:
-    """Group DICOM files into series, in order of first appearance; other files are passed over.
+    """Group DICOM files into series, in order of first appearance; DICOMDIRs and other files are passed over.
 
     Raises
     ------
@@ -50,12 +44,14 @@ def group_series(paths: Sequence[Path]) -> tuple[InputSeries, ...]:
         If there is not one DICOM file.
     """
     groups: dict[str, list[Path]] = defaultdict(list)
-    for path in iter_files(paths):
+    for file in walk(paths):
+        if file.path.name.upper() == "DICOMDIR":
+            continue
         try:
-            header = dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
+            header = dcmread(file.path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"])
         except (InvalidDicomError, OSError, EOFError):
             continue
-        groups[str(header.get("SeriesInstanceUID", ""))].append(path)
+        groups[str(header.get("SeriesInstanceUID", ""))].append(file.path)
     if not groups:
         raise NothingToRead(f"no DICOM file under {', '.join(str(p) for p in paths)}")
     return tuple(InputSeries(uid, tuple(files)) for uid, files in groups.items())

@@ -17,6 +17,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,17 @@ import yaml
 
 from deploy.ohif.fetch import OhifUnavailable, fetch_ohif
 from deploy.orthanc.run import OrthancError, find_orthanc, start_orthanc
+from node.dashboard.security.passwords import hash_password, random_password
+from node.registry import accounts, credentials
+from node.registry.audit import console_actor
+from node.registry.database import Registry
+from node.registry.migrate import upgrade
+from node.registry.roles import Role
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 USUAL_PORTS = {"dicom": 11112, "dashboard": 8080, "archive_dicom": 4242, "archive_http": 8042, "viewer": 3000}
 ARCHIVE_AET = "ARCHIVE"
+DEMO_USER = "demo"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 40.0
 
@@ -43,6 +51,7 @@ class Demo:
     ports: dict[str, int]
     places: dict[str, str] = field(default_factory=dict)
     orthanc_url: str = ""
+    token: str = ""
 
     def log(self, part: str) -> Path:
         """The log of a part: "osteon", "archive", "viewer"."""
@@ -57,7 +66,7 @@ class Demo:
 
     def study(self, study_uid: str) -> dict[str, Any] | None:
         """What the node knows of a study; None before it knows any."""
-        return _get_json(f"http://127.0.0.1:{self.ports['dashboard']}/api/studies/{study_uid}")
+        return _get_json(f"http://127.0.0.1:{self.ports['dashboard']}/api/v1/studies/{study_uid}", self.token)
 
     def archived(self, study_uid: str) -> Counter[str]:
         """How many instances of each modality the archive has of a study."""
@@ -173,15 +182,16 @@ def _start_node(demo: Demo, pids: dict[str, int], say: Say) -> None:
     (config / "osteon.yaml").write_text(yaml.safe_dump(settings))
     archive = {"name": "archive", "host": "127.0.0.1", "port": demo.ports["archive_dicom"], "ae_title": ARCHIVE_AET}
     (config / "destinations.yaml").write_text(yaml.safe_dump({"destinations": [archive]}))
+    address = f"http://127.0.0.1:{demo.ports['dashboard']}"
+    demo.places["dashboard"] = address
+    _make_accounts(demo, demo.folder / "data")
     command = ["node.cli.main", "serve", "--config", str(config), "--data", str(demo.folder / "data")]
     pids["osteon"] = _spawn(demo, "osteon", command)
-    address = f"http://127.0.0.1:{demo.ports['dashboard']}"
     deadline = time.monotonic() + START_TIMEOUT_S
     while not (_get_json(f"{address}/healthz") or {}).get("ok"):
         if not psutil.pid_exists(pids["osteon"]) or time.monotonic() > deadline:
             raise RuntimeError("the node did not come up:\n" + demo.log("osteon").read_text()[-3000:])
         time.sleep(0.2)
-    demo.places["status page"] = address
     demo.places["send scans to"] = f"OSTEON at 127.0.0.1:{demo.ports['dicom']} (C-STORE)"
     demo.places["node's files and log"] = str(demo.folder)
 
@@ -215,9 +225,24 @@ def _spawn(demo: Demo, part: str, module: list[str]) -> int:
     return process.pid
 
 
-def _get_json(url: str) -> Any:
+def _make_accounts(demo: Demo, data_dir: Path) -> None:
+    """A token for the demo itself, and an account for the person who looks, with a password of its own each time."""
+    now, who, password = datetime.now(UTC), console_actor(), random_password()
+    registry = Registry(f"sqlite:///{data_dir / 'registry.sqlite'}")
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        upgrade(registry)
+        with registry.transaction() as session:
+            accounts.add_user(session, who, DEMO_USER, Role.ADMIN, hash_password(password), now)
+            demo.token = credentials.add_token(session, who, "demo", Role.VIEWER, None, now)
+    finally:
+        registry.dispose()
+    demo.places["log in there as"] = f"{DEMO_USER}, password {password}"
+
+
+def _get_json(url: str, token: str = "") -> Any:
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         error.close()

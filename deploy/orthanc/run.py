@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -21,6 +20,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+
+from node.loopback import free_port
 
 CONFIGURATION = Path(__file__).with_name("orthanc.json")
 EXECUTABLES = ("Orthanc", "/usr/sbin/Orthanc", "/usr/local/sbin/Orthanc")
@@ -102,13 +103,6 @@ def find_plugins(folders: Sequence[str] | None = None) -> list[str]:
     """Folders that hold the DICOMweb plugin."""
     configured = folders if folders is not None else json.loads(CONFIGURATION.read_text())["Plugins"]
     return [folder for folder in configured if (Path(folder) / DICOMWEB_PLUGIN).exists()]
-
-
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def configuration(

@@ -4,9 +4,9 @@
                                                     |  companion missing
                                                     +--> waiting --it came, or the wait is over--> queued
 
-Completion, routing and jobs of one series are one transaction, so a crash leaves either all of it or none. The broker
-is told afterwards; if that is lost, the sweep of `node.jobs` finds the queued job. The loop that calls `step` is
-`node.jobs`'s, and several processes may step at once.
+Completion, routing and jobs of one series are one transaction, so a crash leaves either all of it or none. A series
+whose turn raises is tried again later, and the others go on. The broker is told afterwards; if that is lost, the sweep
+of `node.jobs` finds the queued job. The loop that calls `step` is that room's; several processes may step at once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy.orm import Session
@@ -23,6 +24,7 @@ from node.assemble.completion import judge
 from node.assemble.conditions import check
 from node.assemble.routing import RuleTrace, route
 from node.assemble.rules import Companion, Rule, Rules, load_rules
+from node.assemble.setbacks import Setbacks
 from node.registry.database import Registry
 from node.registry.events import add_event
 from node.registry.job_files import PRIMARY_ROLE
@@ -111,6 +113,7 @@ class Assembler:
         self._rules = rules or load_rules(configuration)
         self._by_name = {rule.name: rule for rule in self._rules.rules}
         self._installed = frozenset(iter_pipeline_names() if installed is None else installed)
+        self._held_series, self._held_jobs = Setbacks("series"), Setbacks("job")
 
     def step(self, now: datetime) -> AssemblyReport:
         """Complete and route what is due; queue waiting jobs whose companion did not come.
@@ -121,15 +124,18 @@ class Assembler:
             If the database cannot be reached.
         """
         with self._registry.reading() as session:
-            candidates = open_series(session, MAX_PER_STEP)
+            candidates = open_series(session, MAX_PER_STEP + len(self._held_series))
         completed = 0
         planned: list[PlannedJob] = []
         for snapshot in candidates:
-            completion = judge(snapshot, self._configuration.settings.completion, now)
-            if completion.complete:
-                jobs = self._complete(snapshot, completion.by, now)
-                completed += jobs is not None
-                planned += jobs or []
+            if not self._held_series.is_due(snapshot.id, now):
+                continue
+            with self._held_series.guard(snapshot.id, now, partial(self._tell_setback, snapshot, now)):
+                completion = judge(snapshot, self._configuration.settings.completion, now)
+                if completion.complete:
+                    jobs = self._complete(snapshot, completion.by, now)
+                    completed += jobs is not None
+                    planned += jobs or []
         planned += self._stop_waiting(now)
         self._wake(planned)
         queued = sum(job.queued for job in planned)
@@ -163,7 +169,9 @@ class Assembler:
                 return None  # something came meanwhile; the next step judges again
             planned = self._route(session, series, now)
             for primary in self._primaries_beside(session, series):
-                planned += self._route(session, primary, now)
+                # Undone alone: a series whose companion this may be does not keep it from being complete.
+                with self._held_series.guard(primary.id, now), session.begin_nested():
+                    planned += self._route(session, primary, now)
         log.info("series.complete", series_uid=series.series_uid, by=by, instances=series.instance_count)
         return planned
 
@@ -231,10 +239,12 @@ class Assembler:
     def _stop_waiting(self, now: datetime) -> list[PlannedJob]:
         """Queue, or call off, waiting jobs whose time is up, but for those whose companion is just arriving."""
         with self._registry.reading() as session:
-            due = due_waiting(session, now, MAX_PER_STEP)
+            due = due_waiting(session, now, MAX_PER_STEP + len(self._held_jobs))
         planned = []
         for waiting in due:
-            with self._registry.transaction() as session:
+            if not self._held_jobs.is_due(waiting.job_id, now):
+                continue
+            with self._held_jobs.guard(waiting.job_id, now), self._registry.transaction() as session:
                 job = self._end_wait(session, waiting, now)
                 if job is not None:
                     planned.append(job)
@@ -255,6 +265,12 @@ class Assembler:
             call_off(session, waiting.job_id, f"{missing}, and rule '{waiting.rule}' requires one.", now)
             return None
         return stop_waiting(session, waiting.job_id, f"{missing}; the analysis runs without it.", now)
+
+    def _tell_setback(self, snapshot: SeriesSnapshot, now: datetime, error: Exception) -> None:
+        with self._registry.transaction() as session:
+            add_event(session, now, "series.setback", f"It could not be completed and routed ({type(error).__name__}); "
+                      "this is tried again, and the log says more.", level="error", study_id=snapshot.study_id,
+                      series_id=snapshot.id)  # fmt: skip
 
     def _wake(self, planned: list[PlannedJob]) -> None:
         for job in planned:

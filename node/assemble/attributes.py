@@ -228,7 +228,7 @@ def plane_orientation(cosines: Any) -> str | None:
         row[2] * column[0] - row[0] * column[2],
         row[0] * column[1] - row[1] * column[0],
     )
-    length = math.sqrt(sum(component**2 for component in normal))
+    length = math.hypot(*normal)  # infinite where numbers are absurd, and never an error
     if not 0.5 < length < 1.5:  # two unit vectors at right angles give 1; this is no plane
         return None
     for component, name in zip(normal, ("sagittal", "coronal", "axial"), strict=True):

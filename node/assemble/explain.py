@@ -7,7 +7,7 @@ place (no study, not DICOM), that is said in place of a trace.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from node.assemble.rules import Rules, load_rules
 from node.registry.series import SeriesFacts
 from node.registry.states import SeriesState
 from node.settings import Configuration
+from node.storage.walk import walk
 from pipelines.contract.pipeline import iter_pipeline_names
 
 
@@ -66,7 +67,7 @@ def explain(configuration: Configuration, paths: Iterable[Path]) -> list[SeriesT
     installed = frozenset(iter_pipeline_names())
     members: dict[str, list[tuple[Path, InstanceFile]]] = defaultdict(list)
     problems: list[SeriesTrace] = []
-    for file in _files(paths):
+    for file in (found.path for found in walk(paths)):
         try:
             instance = read_instance(file, rules.attributes())
         except (UnregistrableError, OSError) as error:
@@ -95,14 +96,6 @@ def explain_text(trace: SeriesTrace) -> str:
     for rule, uid in trace.companions.items():
         lines.append(f"  companion for rule {rule}: " + (f"series {uid}" if uid else "none among these files"))
     return "\n".join(lines)
-
-
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.is_file())
-        else:
-            yield path
 
 
 def _facts(number: int, series_uid: str, found: list[tuple[Path, InstanceFile]]) -> SeriesFacts:

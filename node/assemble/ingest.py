@@ -29,6 +29,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from node.assemble.instance_file import UnregistrableError, digest_file, read_instance
 from node.assemble.rules import Rules, load_rules
 from node.errors import OsteonError
+from node.logs import describe_exception
 from node.registry.database import Registry
 from node.registry.events import add_event
 from node.registry.intake import Arrival, Fate, Registered, register
@@ -37,6 +38,7 @@ from node.settings import Configuration
 from node.storage import SpoolFolders, Storage
 from node.storage.local import fsync_folder
 from node.storage.spool import (
+    REASON_SUFFIX,
     AssociationRecord,
     InboxEntry,
     ended_associations,
@@ -180,6 +182,10 @@ class Ingest:
                 report += self._refuse(entry.path, str(error), now)
             except OSError as error:
                 report += self._defer(entry.path, error, now)
+            except Exception as error:  # a header that nobody thought of must not hold up all that comes after it
+                log.error("ingest.unreadable", file=entry.path.name, error=describe_exception(error))
+                reason = f"its header cannot be understood ({type(error).__name__})"
+                report += self._refuse(entry.path, reason, now)
         return report + self._register(arrivals, now)
 
     def _read(self, entry: InboxEntry, record: AssociationRecord | None, now: datetime) -> Arrival:
@@ -269,7 +275,7 @@ class Ingest:
         try:
             target = self._folders.refused / path.name
             note = {"file": path.name, "reason": reason, "at": now.isoformat()}
-            target.with_name(path.name + ".reason.json").write_text(json.dumps(note), encoding="utf-8")
+            target.with_name(path.name + REASON_SUFFIX).write_text(json.dumps(note), encoding="utf-8")
             path.replace(target)
             fsync_folder(self._folders.refused)
         except OSError as error:

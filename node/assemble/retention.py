@@ -5,8 +5,8 @@
 
 A study goes when it is processed and delivered and older than `retention.days`, or earlier, oldest first, while the
 disk has less than `retention.pressure_free_bytes` left. What is not processed or not delivered stays, however full the
-disk gets; the listener then refuses new instances instead. Rows stay for ever, and so do files put aside in
-`spool/refused`.
+disk gets; the listener then refuses new instances instead. Results that have nowhere to go lie here alone, so their
+study goes by age only, after `retention.undelivered_days`. Rows stay for ever.
 """
 
 from __future__ import annotations
@@ -77,6 +77,9 @@ def deletable(study: StudySnapshot, settings: RetentionSettings, now: datetime, 
     if hindrance:
         return Decision(False, hindrance)
     age = now - study.last_activity_at
+    kept_here = _without_destination(study)
+    if kept_here is not None:
+        return _nowhere_to_go(kept_here, settings, age)
     if age >= timedelta(days=settings.days):
         return Decision(True, f"processed and delivered more than {settings.days:g} days ago")
     if free_bytes < settings.pressure_free_bytes and age >= LEAST_AGE:
@@ -84,27 +87,44 @@ def deletable(study: StudySnapshot, settings: RetentionSettings, now: datetime, 
     return Decision(False, f"younger than {settings.days:g} days")
 
 
+def _nowhere_to_go(job: JobSnapshot, settings: RetentionSettings, age: timedelta) -> Decision:
+    """Decide about a study with results that no destination was configured for, never for want of room."""
+    if settings.undelivered_days is None:
+        return Decision(False, f"the results of job {job.id} were never delivered, because it has no destination")
+    days = max(settings.days, settings.undelivered_days)
+    if age >= timedelta(days=days):
+        return Decision(True, f"processed more than {days:g} days ago, with no destination configured for the results")
+    return Decision(False, f"younger than {days:g} days, and the results of job {job.id} are nowhere else")
+
+
+def _newest(study: StudySnapshot) -> list[JobSnapshot]:
+    """The newest revision of each job; a cancelled one supersedes nothing, so it comes beside the one before it."""
+    newest: dict[tuple[str, bool], JobSnapshot] = {}
+    for job in sorted(study.jobs, key=lambda job: job.revision):
+        newest[job.key, job.state is JobState.CANCELLED] = job
+    return list(newest.values())
+
+
+def _without_destination(study: StudySnapshot) -> JobSnapshot | None:
+    """A job whose results have no destination."""
+    return next((job for job in _newest(study) if job.results and not job.deliveries), None)
+
+
 def _hindrance(study: StudySnapshot) -> str:
     """Why a study is not finished; "" if it is."""
     if study.receiving:
         return "a series of it is still being received"
-    newest: dict[tuple[str, bool], JobSnapshot] = {}
-    for job in sorted(study.jobs, key=lambda job: job.revision):
-        # A cancelled revision supersedes nothing: the one before it must have come to its end, too.
-        newest[job.key, job.state is JobState.CANCELLED] = job
     for job in study.jobs:
         if job.state in OPEN_JOB_STATES:
             return f"job {job.id} is {job.state}"
         if any(state in OPEN_DELIVERY_STATES for state in job.deliveries):
             return f"results of job {job.id} are still being delivered"
     # Of what was superseded only that must be over; that it succeeded is asked of the newest revision.
-    for job in newest.values():
+    for job in _newest(study):
         if job.state is JobState.FAILED:
             return f"job {job.id} has failed and waits for a person"
         if any(state not in _DELIVERED for state in job.deliveries):
             return f"a delivery of job {job.id} has failed and waits for a person"
-        if job.results and not job.deliveries:
-            return f"the results of job {job.id} were never delivered, because it has no destination"
     return ""
 
 

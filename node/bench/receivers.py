@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from node.errors import RetriableError
+from node.loopback import free_port
 
 AE_TITLE = "OSTEON"
 START_TIMEOUT_S = 30.0
@@ -117,7 +118,7 @@ def running(receiver: Receiver, folder: Path) -> Iterator[RunningReceiver]:
     RetriableError
         If it does not take connections within `START_TIMEOUT_S`.
     """
-    port = _free_port()
+    port = free_port()
     _write_orthanc_configuration(folder, port)
     environment = {**os.environ, "TCP_NODELAY": "1"}
     with (folder / "output.log").open("wb") as output:
@@ -134,12 +135,6 @@ def running(receiver: Receiver, folder: Path) -> Iterator[RunningReceiver]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_for(receiver: Receiver, process: subprocess.Popen[bytes], port: int) -> None:

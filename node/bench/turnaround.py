@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -34,6 +33,9 @@ import yaml
 from node.bench.timing import as_text, machine, spread
 from node.deliver.scu import send_files
 from node.errors import PermanentError, RetriableError
+from node.loopback import free_port
+from node.registry import queries
+from node.registry.database import Registry
 from node.settings.load import REPOSITORY_CONFIG
 
 SCHEMA = "osteon.bench.turnaround/1"
@@ -48,7 +50,7 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class _Running:
     dicom_port: int
-    http_port: int
+    data_dir: Path
     orthanc_url: str
 
 
@@ -118,9 +120,21 @@ def _one(running: _Running, scan: Path) -> dict[str, float]:
             raise RetriableError(f"the study did not come back within {STUDY_TIMEOUT_S:.0f} s")
         time.sleep(POLL_S)
     whole = time.monotonic() - sent
-    study = _get(f"http://127.0.0.1:{running.http_port}/api/studies/{study_uid}")
-    inference = sum(study["jobs"][0]["summary"]["details"]["seconds"].values())
+    inference = _inference_s(running.data_dir, study_uid)
     return {"whole": whole, "inference": inference, "without inference": whole - inference}
+
+
+def _inference_s(data_dir: Path, study_uid: str) -> float:
+    """What the node's registry says of the time in the networks."""
+    registry = Registry(f"sqlite:///{data_dir / 'registry.sqlite'}")
+    try:
+        with registry.reading() as session:
+            study = queries.study_view(session, study_uid)
+    finally:
+        registry.dispose()
+    assert study is not None
+    assert study.jobs[0].summary is not None
+    return float(sum(study.jobs[0].summary["details"]["seconds"].values()))
 
 
 def _stored(running: _Running, study_uid: str) -> set[str]:
@@ -139,7 +153,7 @@ def _node_and_orthanc(folder: Path, released_quiet_s: float) -> Iterator[_Runnin
     except OrthancError as error:
         raise PermanentError(f"the bench needs Orthanc: {error}") from error
     with orthanc:
-        dicom_port, http_port = _free_port(), _free_port()
+        dicom_port, http_port = free_port(), free_port()
         config = folder / "config"
         shutil.copytree(REPOSITORY_CONFIG, config)
         settings = {
@@ -163,7 +177,7 @@ def _node_and_orthanc(folder: Path, released_quiet_s: float) -> Iterator[_Runnin
             )
         try:
             _wait_until_healthy(process, http_port, folder / "node.log")
-            yield _Running(dicom_port, http_port, orthanc.url)
+            yield _Running(dicom_port, folder / "data", orthanc.url)
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -188,9 +202,3 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], http_port: int, log: P
 def _get(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=10) as answer:
         return json.load(answer)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -68,7 +68,7 @@ def upkeep(config_dir: Path | None, data_dir: Path | None) -> None:
 @click.command()
 @config_options
 def dashboard(config_dir: Path | None, data_dir: Path | None) -> None:
-    """Serve the status page, /healthz and /metrics."""
+    """Serve the dashboard, its JSON API, /healthz and /metrics."""
     from node.dashboard.app import run_dashboard
 
     configuration = load_configuration(config_dir, data_dir)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from node.cli.progress import progress_bar
 from node.errors import ConfigurationError
 
-PHANTOMS = ("bone-scan",)
-PLANNED_PHANTOMS = ("spect-ct", "lumbar-mr")
-TRAINABLE = ("bone-scan",)
-PLANNED_PIPELINES = ("spect-ct", "lumbar", "thorax")
+PHANTOMS = ("bone-scan", "lumbar-mr")
+PLANNED_PHANTOMS = ("spect-ct",)
+TRAINABLE = ("bone-scan", "lumbar")
+PLANNED_PIPELINES = ("spect-ct", "thorax")
+EVALUATED = {"bone-scan": 50, "lumbar": 60}
+"""Patients of an evaluation where no number is given."""
 
 
 def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str) -> None:
@@ -31,12 +34,14 @@ def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="The first patient's seed.")
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for the studies.")
 def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
-    """Make simulated studies of KIND (bone-scan) as DICOM, each with its truth masks beside it."""
+    """Make simulated studies of KIND (bone-scan, lumbar-mr) as DICOM, each with its truth masks beside it."""
     _here(kind, PHANTOMS, PLANNED_PHANTOMS, "phantom")
     from pipelines.phantoms import generate
+    from pipelines.phantoms.lumbar import generate_lumbar
 
+    make = {"bone-scan": generate, "lumbar-mr": generate_lumbar}[kind]
     with progress_bar("simulating") as report:
-        scans = generate(count, seed, out_dir, report)
+        scans = make(count, seed, out_dir, report)
     for scan in scans:
         click.echo(str(scan))
 
@@ -44,52 +49,68 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
 @click.command()
 @click.argument("pipeline")
 @click.option("--preset", type=click.Choice(["default", "paper"]), default="default", show_default=True)
-@click.option("--patients", default=400, show_default=True, type=click.IntRange(min=4), help="Simulated patients.")
-@click.option("--steps", type=click.IntRange(min=1), help="Steps of the segmenter (the preset's by default).")
-@click.option("--classifier-steps", type=click.IntRange(min=1), help="Steps of the classifier.")
-@click.option("--hours", default=0.0, type=click.FloatRange(0), help="Wall-clock limit per network; 0 for none.")
+@click.option("--patients", type=click.IntRange(min=4), help="Simulated patients (bone-scan 400, lumbar 300).")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps (the preset's by default).")
+@click.option(
+    "--start",
+    type=click.Path(exists=True, path_type=Path),
+    help="bone-scan: folder of weights to go on from (random ones by default).",
+)
+@click.option(
+    "--only",
+    type=click.Choice(["cache", "coarse", "fine"]),
+    help="lumbar: one network, or the simulated patients alone.",
+)
+@click.option(
+    "--hours",
+    default=0.0,
+    type=click.FloatRange(0),
+    help="Wall-clock limit, 0 for none.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for weights and cards.")
 @click.option("--cache", type=click.Path(path_type=Path), default=Path(".cache"), show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 def train(
     pipeline: str,
-    preset: str,
-    patients: int,
-    steps: int | None,
-    classifier_steps: int | None,
+    start: Path | None,
+    only: str | None,
+    patients: int | None,
     hours: float,
-    seed: int,
     out_dir: Path,
-    cache: Path,
-    device: str,
+    **common: Any,
 ) -> None:
     """Train the networks of PIPELINE on simulated patients by the paper's recipe; resumes from its checkpoints."""
     _here(pipeline, TRAINABLE, PLANNED_PIPELINES, "pipeline")
-    from pipelines.bone_scan.train import train as run
-
+    if patients is not None:
+        common["patients"] = patients
     with progress_bar("training") as report:
-        cards = run(
-            preset=preset,
-            patients=patients,
-            steps=steps,
-            classifier_steps=classifier_steps,
-            seconds=hours * 3600,
-            classifier_seconds=hours * 3600,
-            seed=seed,
-            out=out_dir,
-            cache=cache,
-            device=device,
-            progress=report,
-        )
+        if pipeline == "lumbar":
+            _only_for("bone-scan", {"--start": start})
+            from pipelines.lumbar.train import train as train_lumbar
+
+            cards = train_lumbar(**common, only=only or "", seconds=hours * 3600, out=out_dir, progress=report)
+        else:
+            _only_for("lumbar", {"--only": only})
+            from pipelines.bone_scan.train import train as train_bone_scan
+
+            cards = (train_bone_scan(**common, start=start, seconds=hours * 3600, out=out_dir, progress=report),)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
-    click.echo("measure them with `osteon evaluate`, install them with `osteon models install`")
+    if cards:
+        click.echo("measure them with `osteon evaluate`, install them with `osteon models install`")
+
+
+def _only_for(pipeline: str, options: dict[str, object]) -> None:
+    """Refuse options that belong to another pipeline's recipe."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: an option of {pipeline}; leave it out")
 
 
 @click.command()
 @click.argument("pipeline")
-@click.option("--count", default=50, show_default=True, type=click.IntRange(min=2), help="Held-out patients.")
+@click.option("--count", type=click.IntRange(min=2), help="Held-out patients (bone-scan 50, lumbar 60).")
 @click.option("--seed", type=click.IntRange(min=0), help="First held-out seed; by default one that training never saw.")
 @click.option(
     "--preset",
@@ -99,26 +120,46 @@ def train(
     help="Physics of the simulation: other settings than in training, or settings far outside them.",
 )
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Folder with other weights.")
-@click.option("--real", type=click.Path(exists=True, path_type=Path), help="A folder of labelled real data.")
+@click.option(
+    "--real", type=click.Path(exists=True, path_type=Path), help="lumbar: a folder of labelled real volumes (.npz)."
+)
+@click.option("--out", "out_dir", type=click.Path(path_type=Path), help="lumbar: folder for a picture of every result.")
+@click.option("--record", is_flag=True, help="Write the figures into the model cards of --weights.")
 @click.option("--json", "as_json", is_flag=True, help="All figures, and every patient's, as JSON.")
 def evaluate(
     pipeline: str,
-    count: int,
+    count: int | None,
     seed: int | None,
     preset: str,
     weights: Path | None,
     real: Path | None,
+    out_dir: Path | None,
+    record: bool,
     as_json: bool,
 ) -> None:
     """Print the paper's table for our weights on held-out simulated patients, the paper's figures beside it."""
     _here(pipeline, TRAINABLE, PLANNED_PIPELINES, "pipeline")
-    if real is not None:
-        raise ConfigurationError(["--real: bone-scan has no format of labelled real data yet; leave the option out"])
-    from pipelines.bone_scan.evaluate import EVALUATION_SEED
-    from pipelines.bone_scan.evaluate import evaluate as run
-    from pipelines.contract import ComputeOptions
+    if record and weights is None:
+        raise click.UsageError("--record: name the folder of weights whose cards take the figures, with --weights")
+    more: dict[str, Any] = {}
+    module: Any
+    if pipeline == "lumbar":
+        from pipelines.lumbar import evaluate as module
 
-    first = EVALUATION_SEED if seed is None else seed
+        more = {"real": real, "out": out_dir}
+    else:
+        _only_for("lumbar", {"--real": real, "--out": out_dir})
+        from pipelines.bone_scan import evaluate as module
+    from pipelines.contract import ComputeOptions
+    from pipelines.training.labelled import LabelledDataError
+
+    first = module.EVALUATION_SEED if seed is None else seed
+    options = ComputeOptions(weights_dir=weights)
     with progress_bar("evaluating") as report:
-        outcome = run(count, first, preset, report, ComputeOptions(weights_dir=weights))
+        try:
+            outcome = module.evaluate(count or EVALUATED[pipeline], first, preset, report, options, **more)
+        except LabelledDataError as error:
+            raise ConfigurationError([f"--real: {error}"]) from error
+    if record and weights is not None:
+        module.measure_into_cards(outcome, weights)
     click.echo(json.dumps(outcome.to_json(), indent=2) if as_json else outcome.table())

@@ -1,94 +1,88 @@
-"""The first status page: read-only, server-rendered, works without JavaScript.
+"""The dashboard's wiring: routes, guards, errors, and the server that runs them.
 
-    registry --> node.registry.queries --> pages, JSON, Prometheus
+    browser, program --> Shield (headers, language) --> guard of the route --> page or API --> registry
 
-It writes nothing and shows no patient's name or number, because it has no login yet: studies are told apart by the
-end of their UID. Bound to loopback until configured otherwise.
+What a page looks like is told in `node.dashboard`'s own docstring. Bound to loopback until configured otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
+import structlog
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
-from fastapi.templating import Jinja2Templates
 
 from node import __version__
-from node.dashboard.health import Health, examine
-from node.dashboard.metrics import CONTENT_TYPE, exposition
-from node.registry import queries
+from node.dashboard.api import ROUTERS as API_ROUTERS
+from node.dashboard.desk import Clock, Desk
+from node.dashboard.live import Live
+from node.dashboard.pages import ROUTERS as PAGE_ROUTERS
+from node.dashboard.problems import add_error_handlers
+from node.dashboard.render import Renderer
+from node.dashboard.security.access import check_guards, routes_of
+from node.dashboard.security.headers import Shield
+from node.registry import accounts, credentials
 from node.registry.database import Registry
 from node.settings import Configuration
 from node.storage import LocalStorage
 
-HERE = Path(__file__).parent
-REFRESH_S = 3
+STATIC = Path(__file__).with_name("static")
+CLOSE_GRACE_S = 5
+"""How long open requests may take to end once the dashboard is told to stop."""
 
-Clock = Callable[[], datetime]
+log = structlog.get_logger(__name__)
 
 
 def create_app(configuration: Configuration, registry: Registry, clock: Clock = lambda: datetime.now(UTC)) -> FastAPI:
-    """The application over one registry; `clock` gives aware UTC times."""
-    app = FastAPI(title="osteon", version=__version__, docs_url=None, redoc_url=None)
-    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    templates = Jinja2Templates(directory=HERE / "templates")
-    templates.env.filters.update(ago=_ago, clock=_clock, size=_size)
-    storage = LocalStorage(configuration.data_dir)
+    """The application over one migrated registry; `clock` gives aware UTC times."""
+    settings = configuration.settings.dashboard
+    pages = Renderer(clock, settings.trusted_proxies, settings.public_url)
+    live = Live(registry, settings.live_poll_s)
 
-    def health() -> Health:
-        return examine(configuration, registry, storage, clock())
+    @contextlib.asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        poller = asyncio.create_task(live.run())
+        yield
+        live.close()
+        await poller
 
-    @app.get("/", response_class=HTMLResponse)
-    def status_page(request: Request) -> Response:
-        now = clock()
-        with registry.reading() as session:
-            overview = queries.overview(session, now)
-        values = {"overview": overview, "health": health(), "now": now, "refresh_s": REFRESH_S, "version": __version__}
-        return templates.TemplateResponse(request, "status.html", values)
-
-    @app.get("/studies/{study_uid}", response_class=HTMLResponse)
-    def study_page(request: Request, study_uid: str) -> Response:
-        return templates.TemplateResponse(
-            request, "study.html", {"study": _study(registry, study_uid), "now": clock(), "version": __version__}
-        )
-
-    @app.get("/jobs/{job_id}/picture.png")
-    def picture(job_id: int) -> Response:
-        with registry.reading() as session:
-            key = queries.picture_key(session, job_id)
-        if key is None or not storage.exists(key):
-            raise HTTPException(404, "there is no picture of this job")
-        with storage.local_path(key) as path:
-            return Response(path.read_bytes(), media_type="image/png")
-
-    @app.get("/api/overview")
-    def overview_json() -> JSONResponse:
-        with registry.reading() as session:
-            return _json(asdict(queries.overview(session, clock())))
-
-    @app.get("/api/studies/{study_uid}")
-    def study_json(study_uid: str) -> JSONResponse:
-        return _json(asdict(_study(registry, study_uid)))
-
-    @app.get("/healthz")
-    def healthz() -> JSONResponse:
-        found = health()
-        return JSONResponse(asdict(found), status_code=200 if found.ok else 503)
-
-    @app.get("/metrics")
-    def metrics() -> Response:
-        with registry.reading() as session:
-            overview = queries.overview(session, clock())
-        return PlainTextResponse(exposition(overview, storage.free_bytes()), media_type=CONTENT_TYPE)
-
+    app = FastAPI(title="osteon", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=life)
+    app.state.desk = Desk(
+        configuration=configuration,
+        registry=registry,
+        storage=LocalStorage(configuration.data_dir),
+        clock=clock,
+        live=live,
+        pages=pages,
+    )
+    app.add_middleware(
+        Shield, trusted=settings.trusted_proxies, public_url=settings.public_url, language=settings.language
+    )
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for router in (*PAGE_ROUTERS, *API_ROUTERS):
+        app.include_router(router)
+    add_error_handlers(app)
+    check_guards(app)
+    pages.paths = frozenset(route.path for route in routes_of(app) if isinstance(route, APIRoute))
     return app
+
+
+class _Server(uvicorn.Server):
+    """Ends the live streams when the process is told to stop; uvicorn would wait for them."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.desk.live.close()
+        super().handle_exit(sig, frame)
 
 
 def run_dashboard(configuration: Configuration) -> None:
@@ -98,58 +92,29 @@ def run_dashboard(configuration: Configuration) -> None:
     registry = Registry(configuration.database_url)
     upgrade(registry)
     settings = configuration.settings.dashboard
-    uvicorn.run(
+    announce_first_start(registry, settings.public_url or f"http://{settings.host}:{settings.port}")
+    config = uvicorn.Config(
         create_app(configuration, registry),
         host=settings.host,
         port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # forwarding headers are judged by node.dashboard.security.addresses
+        timeout_graceful_shutdown=CLOSE_GRACE_S,
     )
+    _Server(config).run()
 
 
-def _study(registry: Registry, study_uid: str) -> queries.StudyView:
-    with registry.reading() as session:
-        view = queries.study_view(session, study_uid)
-    if view is None:
-        raise HTTPException(404, "this node has no such study")
-    return view
-
-
-def _json(value: Any) -> JSONResponse:
-    return JSONResponse(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    """Dates as ISO 8601 in UTC, tuples as lists."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _ago(then: datetime | None, now: datetime) -> str:
-    """How long ago, in the largest unit that says enough."""
-    if then is None:
-        return ""
-    seconds = max((now - then).total_seconds(), 0.0)
-    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (129600, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86400:.0f} d"
-
-
-def _clock(then: datetime | None) -> str:
-    return then.strftime("%Y-%m-%d %H:%M:%S") if then else ""
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
+def announce_first_start(registry: Registry, address: str) -> None:
+    """While there is no account, print a new one-time code that lets its reader make the admin's."""
+    with registry.transaction() as session:
+        if accounts.any_user(session):
+            return
+        code = credentials.new_setup_code(session, datetime.now(UTC))
+    log.warning(
+        "dashboard.no_account_yet",
+        set_up_at=f"{address}/setup",
+        set_up_code=code,
+        or_run="osteon users add NAME --role admin",
+    )

@@ -3,50 +3,71 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import text
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from node.registry import queries
+from node.dashboard.i18n import Text
+from node.dashboard.liveness import is_lost
 from node.registry.database import Registry
+from node.registry.models import Delivery
+from node.registry.queries_overview import workers
+from node.registry.states import DeliveryState
 from node.settings import Configuration
 from node.storage import Storage
 
-WORKER_SILENCE = timedelta(seconds=60)
-"""A worker that has not said anything for this long is taken for gone."""
-
 EXPECTED_KINDS = ("infer", "deliver")
+FAILED_COUNTED = 1000
+"""Failed deliveries are counted up to here; a health check must not cost more with a full registry."""
 
 
 @dataclass(frozen=True)
 class Health:
-    """`ok` is False if studies cannot flow; `sentence` says why, `problems` lists everything found."""
+    """`ok` is False if studies cannot flow; `problems` say why, `warnings` what else waits for a person."""
 
     ok: bool
-    sentence: str
-    problems: tuple[str, ...]
+    problems: tuple[Text, ...] = ()
+    warnings: tuple[Text, ...] = ()
+
+    @property
+    def headline(self) -> Text:
+        """Whether it is healthy, without the reasons."""
+        if not self.ok:
+            return Text("not healthy")
+        return Text("working, but") if self.warnings else Text("healthy: receiving, analysing and delivering")
+
+    @property
+    def sentence(self) -> str:
+        """The whole in English, for programs and logs."""
+        reasons = self.problems if not self.ok else self.warnings
+        if not reasons:
+            return str(self.headline)
+        return f"{self.headline}{'' if self.ok else ':'} " + "; ".join(reasons)
+
+    def plain(self) -> dict[str, object]:
+        """For /healthz."""
+        problems = [str(text) for text in (*self.problems, *self.warnings)]
+        return {"ok": self.ok, "sentence": self.sentence, "problems": problems}
 
 
 def examine(configuration: Configuration, registry: Registry, storage: Storage, now: datetime) -> Health:
     """Look at the database, the disk, the workers and the deliveries."""
     try:
         with registry.reading() as session:
-            session.execute(text("SELECT 1"))
-            overview = queries.overview(session, now)
+            alive = {worker.kind for worker in workers(session) if not is_lost(worker, now)}
+            some = select(Delivery.id).where(Delivery.state == DeliveryState.FAILED.value).limit(FAILED_COUNTED)
+            failed = session.scalar(select(func.count()).select_from(some.subquery())) or 0
     except SQLAlchemyError as error:
-        sentence = f"the database does not answer ({type(error).__name__})"
-        return Health(False, sentence, (sentence,))
-    problems = []
+        return Health(False, (Text("the database does not answer ({error})", error=type(error).__name__),))
+    problems, warnings = [], []
     floor = configuration.settings.spool.min_free_bytes
     if storage.free_bytes() < floor:
-        problems.append(f"the disk has less than {floor / 1e9:.1f} GB left: new instances are refused")
-    alive = {worker.kind for worker in overview.workers if now - worker.heartbeat_at < WORKER_SILENCE}
-    problems += [f"no {kind} worker is alive" for kind in EXPECTED_KINDS if kind not in alive]
-    failed = overview.deliveries.get("failed", 0)
-    warnings = [f"{failed} deliveries have failed and wait for a person"] if failed else []
-    if problems:
-        return Health(False, "not healthy: " + "; ".join(problems), (*problems, *warnings))
-    if warnings:
-        return Health(True, "working, but " + "; ".join(warnings), tuple(warnings))
-    return Health(True, "healthy: receiving, analysing and delivering", ())
+        problems.append(
+            Text("the disk has less than {limit} GB left: new instances are refused", limit=f"{floor / 1e9:.1f}")
+        )
+    problems += [Text("no {kind} worker is alive", kind=kind) for kind in EXPECTED_KINDS if kind not in alive]
+    if failed:
+        count = f"{failed}+" if failed == FAILED_COUNTED else str(failed)
+        warnings.append(Text("{count} deliveries have failed and wait for a person", count=count))
+    return Health(not problems, tuple(problems), tuple(warnings))

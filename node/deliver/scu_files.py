@@ -15,6 +15,7 @@ from node.errors import PermanentError
 from node.storage.part10 import HEADER_MAX_BYTES, read_header
 from node.storage.peek import HEAD_BYTES, peek_uids
 from node.storage.protocol import is_valid_uid
+from node.storage.walk import walk
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 
@@ -71,18 +72,12 @@ def find_files(paths: Iterable[Path]) -> Iterator[tuple[Path, OutgoingFile | Per
 
     A file in a folder that is not DICOM is passed over, one that was named itself comes with its error.
     """
-    for path in paths:
-        if path.is_dir():
-            for found in sorted(p for p in path.rglob("*") if p.is_file()):
-                try:
-                    yield found, describe_file(found)
-                except PermanentError:
-                    continue
-        else:
-            try:
-                yield path, describe_file(path)
-            except PermanentError as error:
-                yield path, error
+    for file in walk(paths):
+        try:
+            yield file.path, describe_file(file.path)
+        except PermanentError as error:
+            if file.named:
+                yield file.path, error
 
 
 def batches(files: Iterable[OutgoingFile], limit: int = MAX_CONTEXTS) -> Iterator[list[OutgoingFile]]:

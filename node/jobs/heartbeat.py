@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from node.errors import OsteonError
+from node.logs import describe_exception
 from node.registry.database import Registry
 from node.registry.jobs import LeaseLost
 from node.registry.workers import WorkerStatus, forget_worker, write_status
@@ -202,20 +203,21 @@ class Heartbeat:
         """One beat: renew what is due, hear wishes, write the worker's row, end the process if its time is up."""
         with self._lock:
             holding = list(self._held)
+        if self._drain_until is not None and self._monotonic() >= self._drain_until:
+            self._hand_over(holding)  # first, because a database that is away must not keep the process
+            return
         for held in holding:
             with held.lock:
                 self._keep(held)
         if self._status_due or self._monotonic() - self._last_status >= STATUS_INTERVAL_S:
             self._write_status(holding)
-        if self._drain_until is not None and self._monotonic() >= self._drain_until:
-            self._hand_over(holding)
 
     def _run(self) -> None:
         while not self._stop.wait(self._pause_s()):
             try:
                 self.beat()
-            except SQLAlchemyError as error:
-                log.warning("heartbeat.failed", error=type(error).__name__)
+            except Exception as error:  # whatever it is: without a heartbeat every lease of this worker would run out
+                log.warning("heartbeat.failed", error=describe_exception(error))
 
     def _pause_s(self) -> float:
         with self._lock:
@@ -244,7 +246,7 @@ class Heartbeat:
         if now - held.stepped_at < STALLED_AFTER_S:
             return False
         log.error("work.stalled", job=held.lease.job_id, last=held.text, silent_s=round(now - held.stepped_at))
-        with self._registry.transaction() as session:
+        with suppress(SQLAlchemyError), self._registry.transaction() as session:
             held.lease.renew(session, self._clock(), 0.0, held.fraction, held.text)  # the next sweep takes it
         return True
 

@@ -4,9 +4,10 @@
           --> one transaction: results + deliveries + `done` --> wake-ups for the deliveries
 
 Every way out ends in a state of the table: content refused -> rejected; an error that repetition cannot help -> failed;
-any other -> queued again with a back-off, until the attempts are spent; cancelled by a person -> cancelled. A worker
-that lost its lease writes nothing. Results are adopted before the transaction; their names and UIDs come from job key
-and revision, so an attempt that dies in between is repaired by the next one writing the same names.
+any other -> queued again with a back-off, until the attempts are spent; a store that is away or full -> queued again
+for a day, with no attempt spent; cancelled by a person -> cancelled. A worker that lost its lease writes nothing.
+Results are adopted before the transaction; their names and UIDs come from job key and revision, so an attempt that dies
+in between is repaired by the next one writing the same names.
 
 It knows no broker but the `Enqueuer`, and what a pipeline computes it never looks at.
 """
@@ -24,7 +25,7 @@ from enum import StrEnum
 import structlog
 from sqlalchemy.orm import Session
 
-from node.errors import PermanentError, RetriableError
+from node.errors import PermanentError, RetriableError, StoreUnavailable
 from node.jobs.app import Enqueuer
 from node.jobs.device import compute_options
 from node.jobs.heartbeat import Cancelled, Heartbeat, Held, utc_now
@@ -48,6 +49,12 @@ from pipelines.contract import (
 
 MAX_RETRY_BACKOFF_S = 3600.0
 """The longest pause between two attempts at a job; physicians wait for it."""
+
+STORE_WAIT_S = 86400.0
+"""How long a job waits for a store that is away or full; within a day somebody will have seen to it."""
+
+STORE_PAUSE_S = (15.0, 300.0)
+"""Shortest and longest pause of that wait. The intake looks after a file that it could not move every 30 s."""
 
 MAX_TRACEBACK_CHARACTERS = 20_000
 
@@ -100,6 +107,12 @@ class JobLease:
 def retry_pause_s(attempt: int, first_s: float) -> float:
     """Seconds until the attempt after `attempt` (1, 2, ...): doubling, at most MAX_RETRY_BACKOFF_S."""
     return float(min(first_s * 2.0 ** min(attempt - 1, 30), MAX_RETRY_BACKOFF_S))
+
+
+def store_pause_s(waited_s: float) -> float:
+    """Seconds until a job is tried again that the store has held up for `waited_s`."""
+    shortest, longest = STORE_PAUSE_S
+    return min(max(waited_s / 4.0, shortest), longest)
 
 
 def breaks_the_process(error: BaseException) -> bool:
@@ -205,10 +218,12 @@ class JobRunner:
                 )
             )
         except FileNotFoundError as error:
-            # Not for good: the store may be away, or the intake still moving the file there.
-            raise RetriableError(
+            # Not for good: the store may be away, or the intake not yet able to move the file there.
+            raise StoreUnavailable(
                 f"{error}, although the registry knows it; if it stays so, send the series again"
             ) from error
+        except OSError as error:
+            raise StoreUnavailable(f"the store cannot be read: {error.strerror or type(error).__name__}") from error
 
     def _pipeline(self, name: str) -> Pipeline:
         if name not in self._pipelines:
@@ -236,6 +251,8 @@ class JobRunner:
             if isinstance(error, PermanentError | WeightsError):
                 jobs.fail_job(session, claim, now, str(error), quoted, text)
                 return Ended(Outcome.FAILED)
+            if isinstance(error, StoreUnavailable):
+                return _wait_for_store(session, claim, now, error, quoted, text)
             ours = isinstance(error, DeviceError | RetriableError)  # only our own sentences hold no patient data
             why = str(error) if ours else f"{type(error).__name__} in the pipeline's work"
             if claim.attempt >= self._settings.max_attempts:
@@ -245,3 +262,17 @@ class JobRunner:
             reason = f"{why}; attempt {claim.attempt + 1} of {self._settings.max_attempts} in {pause_s:.0f} s."
             jobs.retry_later(session, claim, now, now + timedelta(seconds=pause_s), reason, quoted, text)
             return Ended(Outcome.RETRY, broken)
+
+
+def _wait_for_store(
+    session: Session, claim: ClaimedJob, now: datetime, error: StoreUnavailable, quoted: str, text: str
+) -> Ended:
+    until = claim.wait_until or now + timedelta(seconds=STORE_WAIT_S)
+    left_s = (until - now).total_seconds()
+    if left_s <= 0:
+        jobs.fail_job(session, claim, now, f"{error}; it was waited for {STORE_WAIT_S / 3600:.0f} h.", quoted, text)
+        return Ended(Outcome.FAILED)
+    pause_s = store_pause_s(STORE_WAIT_S - left_s)
+    reason = f"{error}. Tried again in {pause_s:.0f} s."
+    jobs.wait_in_queue(session, claim, now, now + timedelta(seconds=pause_s), until, reason)
+    return Ended(Outcome.RETRY)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from node.errors import StoreUnavailable
 from node.identity import identity
 from node.jobs.heartbeat import Held
 from node.jobs.workspace import attempt_folder
@@ -34,7 +35,7 @@ from node.results import (
     write_results,
 )
 from node.settings import Configuration, Destination
-from node.storage import Storage, check_key, result_key
+from node.storage import Storage, result_key
 from pipelines.contract import Findings
 
 PICTURE_KIND = "png"
@@ -66,6 +67,8 @@ def publish(
     ------
     LeaseLost
         If another worker may have the job by now; the store was not touched.
+    StoreUnavailable
+        If the disk is full, or the store is away.
     """
     with registry.reading() as session:
         earlier = earlier_revision(session, claim)
@@ -77,12 +80,15 @@ def publish(
         supersedes=_superseded(earlier),
     )
     objects = build_results(findings, context)
-    with attempt_folder(configuration.data_dir) as folder:
-        files = write_results(objects, folder, _STEM)
-        pictures = write_pictures(findings, context, folder, _STEM)
-        held.confirm()
-        results = [_adopt_object(storage, claim, item, path) for item, path in zip(objects, files, strict=True)]
-        results += [_adopt_picture(storage, claim, number, path) for number, path in enumerate(pictures, start=1)]
+    try:
+        with attempt_folder(configuration.data_dir) as folder:
+            files = write_results(objects, folder, _STEM)
+            pictures = write_pictures(findings, context, folder, _STEM)
+            held.confirm()
+            results = [_adopt_object(storage, claim, item, path) for item, path in zip(objects, files, strict=True)]
+            results += [_adopt_picture(storage, claim, number, path) for number, path in enumerate(pictures, start=1)]
+    except OSError as error:
+        raise StoreUnavailable(f"the results cannot be stored: {error.strerror or type(error).__name__}") from error
     return Publication(
         results=tuple(results),
         deliveries=tuple(planned_deliveries(results, claim.destinations, configuration.destinations)),
@@ -122,7 +128,7 @@ def _superseded(earlier: EarlierRevision | None) -> Superseded | None:
 
 
 def _adopt_object(storage: Storage, claim: ClaimedJob, item: ResultObject, path: Path) -> NewResult:
-    key = result_key(claim.key, claim.revision, item.kind, item.sop_instance_uid)
+    key = result_key(claim.key, claim.revision, f"{item.sop_instance_uid}.{item.kind}.dcm")
     sha256, byte_count = _digest(path)
     storage.adopt(path, key)
     return NewResult(
@@ -137,7 +143,7 @@ def _adopt_object(storage: Storage, claim: ClaimedJob, item: ResultObject, path:
 
 
 def _adopt_picture(storage: Storage, claim: ClaimedJob, number: int, path: Path) -> NewResult:
-    key = check_key(f"results/{claim.key}/r{claim.revision}/overlay-{number}.{PICTURE_KIND}")
+    key = result_key(claim.key, claim.revision, f"overlay-{number}.{PICTURE_KIND}")
     sha256, byte_count = _digest(path)
     storage.adopt(path, key)
     name = f"{PICTURE_KIND}-{number}"  # no DICOM object: the name only has to be one of its job's

@@ -1,7 +1,8 @@
 """The upkeep process: the spool emptied, series completed, jobs made, lost work found, old files deleted.
 
     quick loop   ingest (inbox -> registry) --> assemble (complete? route, jobs, wake-ups) --> sweep
-    slow loop    retention, leaked files of killed processes            (a thread: deleting may take minutes)
+    slow loop    retention, leaked files of killed processes, results without an owner, files put aside long ago
+                 (a thread: deleting may take minutes)
 
 One per data folder, held by a lock, because the inbox is a journal with one reader. An error in one step is logged
 and that step left alone for a while; the others go on. SIGTERM ends after the step that is running.
@@ -36,6 +37,8 @@ SWEEP_EVERY_S = 2.0
 
 RETENTION_EVERY_S = 300.0
 JANITOR_EVERY_S = 600.0
+ORPHANS_EVERY_S = 6 * 3600.0
+REFUSED_EVERY_S = 3600.0
 
 UPKEEP = "upkeep"
 
@@ -75,6 +78,8 @@ def run_upkeep(configuration: Configuration) -> None:
 def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chore], list[Chore]]:
     from node.assemble.assembler import Assembler
     from node.assemble.ingest import Ingest
+    from node.assemble.orphans import Orphans
+    from node.assemble.refused import Refused
     from node.assemble.retention import Retention
     from node.receive.janitor import sweep_partials
 
@@ -103,6 +108,8 @@ def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chor
     slow = [
         Chore("retention", retention.step, RETENTION_EVERY_S),
         Chore("janitor", janitor, JANITOR_EVERY_S, at_once_if_busy=False),
+        Chore("orphans", Orphans(registry, storage).step, ORPHANS_EVERY_S),
+        Chore("refused", Refused(configuration, registry).step, REFUSED_EVERY_S, at_once_if_busy=False),
     ]
     return quick, slow
 

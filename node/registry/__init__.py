@@ -8,7 +8,9 @@ Other rooms call the functions of this room inside `Registry.transaction()` or `
     planning     jobs made, revised and cancelled
     jobs         jobs claimed, kept alive and ended by workers
     deliveries   results on their way to destinations
-    retention    what may be deleted, and that it was
+    retention    what may be deleted, and that it was; leftovers: what no row stands for
     events, workers   what happened, and who is at work
     queries      everything that pages show
+    paging       keyset pagination over any of it; patients: names, for those who may see them
+    accounts, credentials, roles, audit   who may use the dashboard, and what they changed
 """

@@ -13,7 +13,7 @@ from typing import Any, cast
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
-from node.registry.deliveries import CLAIM_ROWS, NEVER, ClaimedDelivery, move_delivery, say
+from node.registry.deliveries import CLAIM_ROWS, NEVER, NOT_PAUSED, ClaimedDelivery, move_delivery, say
 from node.registry.models import Delivery
 from node.registry.states import DeliveryState
 from node.registry.text import storable
@@ -23,7 +23,7 @@ def due_questions(session: Session, now: datetime, limit: int) -> list[int]:
     """Ids of sent deliveries whose destination is to be asked now whether it has the result."""
     rows = session.scalars(
         select(Delivery.id)
-        .where(Delivery.state == DeliveryState.SENT.value, Delivery.next_attempt_at <= now)
+        .where(Delivery.state == DeliveryState.SENT.value, Delivery.next_attempt_at <= now, NOT_PAUSED)
         .order_by(Delivery.next_attempt_at)
         .limit(limit)
     )
@@ -38,6 +38,7 @@ def claim_question(session: Session, delivery_id: int, now: datetime, next_at: d
             Delivery.id == delivery_id,
             Delivery.state == DeliveryState.SENT.value,
             Delivery.next_attempt_at <= now,
+            NOT_PAUSED,
         )
         .values(next_attempt_at=next_at)
         .execution_options(synchronize_session=False)

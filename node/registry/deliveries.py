@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from node.errors import PermanentError
 from node.registry.events import add_event
-from node.registry.models import Delivery, Job, Result, Study
+from node.registry.models import Delivery, Job, PausedDestination, Result, Study
 from node.registry.states import DELIVERY_MOVES, DeliveryState, check_move
 from node.registry.text import storable
 
@@ -53,6 +53,9 @@ CLAIM_ROWS = (
     .join(Study, Study.id == Job.study_id)
 )
 """Everything a sender has to know of a delivery, named as in `ClaimedDelivery`."""
+
+NOT_PAUSED = Delivery.destination.not_in(select(PausedDestination.name))
+"""What a paused destination is to get waits, and nothing is asked of it (see `node.registry.destinations`)."""
 
 _SWEEP_LIMIT = 500  # rows per sweep: a transaction stays short, and the next sweep is seconds away
 
@@ -142,6 +145,7 @@ def claim_deliveries(
             Delivery.state == DeliveryState.PENDING.value,
             Delivery.next_attempt_at <= now,
             Delivery.destination == first.destination,
+            NOT_PAUSED,
         )
         # The one that was asked for and its job's come first; then whatever waits longest.
         .order_by(Delivery.id != delivery_id, Delivery.next_attempt_at, Result.job_id, _KIND_ORDER)
@@ -301,7 +305,7 @@ def due_deliveries(session: Session, now: datetime, limit: int) -> list[tuple[in
         select(Delivery.id, Job.priority)
         .join(Result, Result.id == Delivery.result_id)
         .join(Job, Job.id == Result.job_id)
-        .where(Delivery.state == DeliveryState.PENDING.value, Delivery.next_attempt_at <= now)
+        .where(Delivery.state == DeliveryState.PENDING.value, Delivery.next_attempt_at <= now, NOT_PAUSED)
         .order_by(Delivery.next_attempt_at, Result.job_id, _KIND_ORDER)
         .limit(limit)
     )
@@ -313,7 +317,7 @@ def count_due_deliveries(session: Session, now: datetime) -> int:
     due = (
         select(func.count())
         .select_from(Delivery)
-        .where(Delivery.state == DeliveryState.PENDING.value, Delivery.next_attempt_at <= now)
+        .where(Delivery.state == DeliveryState.PENDING.value, Delivery.next_attempt_at <= now, NOT_PAUSED)
     )
     return session.scalar(due) or 0
 

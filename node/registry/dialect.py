@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import ColumnElement, String, func, type_coerce
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -22,3 +23,24 @@ def insert_missing(
         session.execute(sqlite.insert(model).on_conflict_do_nothing(index_elements=columns), rows)
     else:
         session.execute(postgresql.insert(model).on_conflict_do_nothing(index_elements=columns), rows)
+
+
+def hour_text(session: Session, column: Any) -> ColumnElement[str]:
+    """The hour of a time in UTC as 'YYYY-MM-DD HH', for grouping."""
+    if session.get_bind().dialect.name == "sqlite":
+        return func.substr(type_coerce(column, String), 1, 13)
+    return func.to_char(func.timezone("UTC", column), "YYYY-MM-DD HH24")
+
+
+def minute_text(session: Session, column: Any) -> ColumnElement[str]:
+    """The minute of a time in UTC as 'YYYY-MM-DD HH:MM', for grouping."""
+    if session.get_bind().dialect.name == "sqlite":
+        return func.substr(type_coerce(column, String), 1, 16)
+    return func.to_char(func.timezone("UTC", column), "YYYY-MM-DD HH24:MI")
+
+
+def seconds_between(session: Session, later: Any, earlier: Any) -> ColumnElement[float]:
+    """Seconds from one time to another."""
+    if session.get_bind().dialect.name == "sqlite":
+        return (func.julianday(later) - func.julianday(earlier)) * 86400.0
+    return func.extract("epoch", later - earlier)

@@ -2,7 +2,7 @@
 
     queued --claim--> running --complete / reject / fail / cancelled--> an end
        ^                 |
-       +--retry_later, give_back, expire_leases (worker lost)
+       +--retry_later, wait_in_queue, give_back, expire_leases (worker lost)
 
 A claim is one UPDATE that names the state it expects, so of any number of workers exactly one gets the job. The
 winner holds a lease under a token of its own and must renew it; whatever it writes at the end carries the token in
@@ -36,7 +36,10 @@ class LeaseLost(OsteonError):
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """A job in the hands of one worker; `token` proves it, `attempt` counts from 1."""
+    """A job in the hands of one worker; `token` proves it, `attempt` counts from 1.
+
+    wait_until: where the store held it up before, how long that is waited for.
+    """
 
     id: int
     token: str
@@ -50,6 +53,7 @@ class ClaimedJob:
     priority: int
     attempt: int
     created_at: datetime
+    wait_until: datetime | None
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ def claim_job(session: Session, job_id: int, token: str, now: datetime, lease_s:
         priority=job.priority,
         attempt=job.attempts,
         created_at=job.created_at,
+        wait_until=job.wait_until,
     )
 
 
@@ -196,6 +201,7 @@ def complete_job(
         claim,
         JobState.DONE,
         finished_at=now,
+        wait_until=None,
         progress=1.0,
         progress_text="",
         error="",
@@ -255,11 +261,32 @@ def retry_later(
         JobState.QUEUED,
         available_at=available_at,
         queued_at=now,
+        wait_until=None,
         reason=storable(reason),
         error=storable(error),
         traceback=storable(traceback),
     )
     add_event(session, now, "job.retry", reason, level="warning", study_id=claim.study_id, job_id=claim.id)
+
+
+def wait_in_queue(
+    session: Session, claim: ClaimedJob, now: datetime, available_at: datetime, wait_until: datetime, reason: str
+) -> None:
+    """Put a job back that cannot be done now through no fault of its own; the attempt does not count."""
+    if cancel_requested(session, claim):
+        return stop_cancelled(session, claim, now)
+    _release(
+        session,
+        claim,
+        JobState.QUEUED,
+        available_at=available_at,
+        wait_until=wait_until,
+        attempts=Job.attempts - 1,
+        progress=0.0,
+        progress_text="",
+        reason=storable(reason),
+    )
+    add_event(session, now, "job.waits", reason, level="warning", study_id=claim.study_id, job_id=claim.id)
 
 
 def give_back(session: Session, claim: ClaimedJob, now: datetime) -> None:

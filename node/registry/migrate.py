@@ -27,6 +27,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, text
 
 from node.errors import PermanentError
+from node.registry import account_models  # noqa: F401  the schema is compared with all models
 from node.registry.database import Registry
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -48,10 +49,14 @@ def head_revision() -> str:
     return head
 
 
-def schema_revision(registry: Registry) -> str | None:
+def known_revisions() -> frozenset[str]:
+    """Every step that this program knows."""
+    return frozenset(step.revision for step in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def schema_revision(connection: Connection) -> str | None:
     """The step at which the database stands; None for an empty one."""
-    with registry.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(registry: Registry) -> None:
@@ -71,7 +76,7 @@ def upgrade(registry: Registry) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = schema_revision(connection)
     if current == head_revision():
         return
     config = _config()

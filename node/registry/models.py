@@ -80,8 +80,9 @@ class Study(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     study_uid: Mapped[str] = mapped_column(String(UID_LENGTH), unique=True)
     patient_id: Mapped[str] = mapped_column(String(128), default="", index=True)
-    patient_name: Mapped[str] = mapped_column(String(512), default="")
-    accession_number: Mapped[str] = mapped_column(String(64), default="")
+    patient_id_issuer: Mapped[str] = mapped_column(String(64), default="")
+    patient_name: Mapped[str] = mapped_column(String(512), default="", index=True)
+    accession_number: Mapped[str] = mapped_column(String(64), default="", index=True)
     study_date: Mapped[str] = mapped_column(String(16), default="")
     description: Mapped[str] = mapped_column(String(256), default="")
     created_at: Mapped[datetime] = mapped_column(index=True)
@@ -103,7 +104,8 @@ class Series(Base):
     __tablename__ = "series"
     __table_args__ = (
         Index("ix_series_state_last", "state", "last_received_at"),
-        Index("ix_series_first", "first_received_at"),
+        # Pages of series, filtered: the index alone answers, however rare the wanted ones are.
+        Index("ix_series_list", "first_received_at", "id", "modality", "source_aet", "state"),
         # Retention asks for the oldest series whose files are still there; deleted ones leave this index.
         Index(
             "ix_series_with_files",
@@ -177,7 +179,9 @@ class Job(Base):
 
     key: derived from pipeline and input series; (key, revision) is the identity that result UIDs come from.
     trace: why this pipeline (rule, conditions, values seen). reason: the sentence for rejected, failed, waiting.
-    available_at: not before this time (backoff between attempts). wait_until: when waiting for a companion ends.
+    available_at: not before this time (backoff between attempts). wait_until: when waiting ends,
+    of a waiting job for its companion, of a queued one for a store that is away or full.
+    modality, source_aet: of the primary series when the job was made, so that lists can be filtered by them.
     """
 
     __tablename__ = "jobs"
@@ -185,7 +189,11 @@ class Job(Base):
         UniqueConstraint("key", "revision"),
         Index("ix_jobs_state_available", "state", "available_at"),
         Index("ix_jobs_state_lease", "state", "lease_until"),
-        Index("ix_jobs_created", "created_at"),
+        # Pages of jobs, filtered: the index alone answers, however rare the wanted ones are.
+        Index("ix_jobs_list", "created_at", "id", "state", "pipeline", "rule", "modality", "source_aet"),
+        Index("ix_jobs_state_list", "state", "created_at", "id", "pipeline", "modality", "source_aet", "queued_at"),
+        Index("ix_jobs_pipeline_list", "pipeline", "created_at", "id", "state", "modality", "source_aet"),
+        Index("ix_jobs_finished", "finished_at", "state", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -193,8 +201,10 @@ class Job(Base):
     revision: Mapped[int] = mapped_column(default=1)
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"))
     study_id: Mapped[int] = mapped_column(ForeignKey("studies.id"), index=True)
-    pipeline: Mapped[str] = mapped_column(String(64), index=True)
+    pipeline: Mapped[str] = mapped_column(String(64))
     rule: Mapped[str] = mapped_column(String(64), default="")
+    modality: Mapped[str] = mapped_column(String(32), default="")
+    source_aet: Mapped[str] = mapped_column(String(32), default="")
     trace: Mapped[dict[str, Any]] = mapped_column(default=dict)
     destinations: Mapped[list[Any]] = mapped_column(default=list)
     priority: Mapped[int] = mapped_column(default=5)
@@ -219,6 +229,15 @@ class Job(Base):
     study: Mapped[Study] = relationship()
     inputs: Mapped[list[JobInput]] = relationship(back_populates="job", cascade="all, delete-orphan")
     results: Mapped[list[Result]] = relationship(back_populates="job")
+
+
+class JobLog(Base):
+    """The last log lines of a job's attempts, one JSON object a line; kept of the newest jobs only."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    lines: Mapped[str] = mapped_column(Text, default="")
 
 
 class JobInput(Base):
@@ -266,11 +285,12 @@ class Delivery(Base):
         Index("ix_deliveries_state_next", "state", "next_attempt_at"),
         Index("ix_deliveries_state_lease", "state", "lease_until"),
         Index("ix_deliveries_created", "created_at"),
+        Index("ix_deliveries_destination_state", "destination", "state", "sent_at", "created_at"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     result_id: Mapped[int] = mapped_column(ForeignKey("results.id"))
-    destination: Mapped[str] = mapped_column(String(64), index=True)
+    destination: Mapped[str] = mapped_column(String(64))
     state: Mapped[str] = mapped_column(String(16), default=DeliveryState.PENDING.value)
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[datetime]
@@ -316,3 +336,13 @@ class Worker(Base):
     heartbeat_at: Mapped[datetime]
     rss_bytes: Mapped[int] = mapped_column(BigInteger, default=0)
     job_id: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class PausedDestination(Base):
+    """A destination that a person has paused; its results wait as `pending` until the row goes."""
+
+    __tablename__ = "paused_destinations"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    paused_at: Mapped[datetime]
+    paused_by: Mapped[str] = mapped_column(String(128), default="")

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from node.registry.events import add_event
 from node.registry.job_files import PRIMARY_ROLE
-from node.registry.models import Job, JobInput
+from node.registry.models import Job, JobInput, Series
 from node.registry.states import JOB_MOVES, OPEN_JOB_STATES, JobState, check_move
 
 
@@ -182,6 +182,9 @@ def _write_inputs(session: Session, job_id: int, plan: JobPlan) -> None:
 
 def _insert(session: Session, plan: JobPlan, revision: int, supersedes: int | None, now: datetime) -> PlannedJob:
     queued = plan.wait_until is None
+    primary = next((item.series_id for item in plan.inputs if item.role == PRIMARY_ROLE), None)
+    described = session.execute(select(Series.modality, Series.source_aet).where(Series.id == primary)).one_or_none()
+    modality, source_aet = described or ("", "")
     job = Job(
         key=plan.key,
         revision=revision,
@@ -189,6 +192,8 @@ def _insert(session: Session, plan: JobPlan, revision: int, supersedes: int | No
         study_id=plan.study_id,
         pipeline=plan.pipeline,
         rule=plan.rule,
+        modality=modality,
+        source_aet=source_aet,
         trace=plan.trace,
         destinations=list(plan.destinations),
         priority=plan.priority,

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from node.registry.deliveries import NEVER
 from node.registry.models import Delivery, Event, Instance, Job, Result, Series, Study, Worker
 from node.registry.states import JobState
 from node.registry.views import (
@@ -37,6 +38,9 @@ __all__ = [
     "StudyRow",
     "StudyView",
     "counts_by_state",
+    "delivery_rows",
+    "event_rows",
+    "job_rows",
     "newest_jobs",
     "newest_series",
     "newest_studies",
@@ -45,6 +49,7 @@ __all__ = [
     "state_counts",
     "studies_page",
     "study_view",
+    "view_of",
 ]
 
 RECENT = 20
@@ -69,12 +74,12 @@ def overview(session: Session, now: datetime) -> Overview:
         instances=session.scalar(select(func.max(Instance.id))) or 0,
         queue_depth=jobs.get(JobState.QUEUED, 0),
         oldest_queued_s=max(0.0, (now - oldest).total_seconds()) if oldest else 0.0,
-        recent_jobs=_job_rows(session, newest_jobs(RECENT)),
+        recent_jobs=job_rows(session, newest_jobs(RECENT)),
         recent_series=tuple(
-            _view(SeriesRow, row, study_uid=study_uid) for row, study_uid in session.execute(newest_series(RECENT))
+            view_of(SeriesRow, row, study_uid=study_uid) for row, study_uid in session.execute(newest_series(RECENT))
         ),
-        workers=tuple(_view(WorkerRow, row) for row in session.scalars(select(Worker).order_by(Worker.name))),
-        recent_events=_event_rows(session, select(Event).order_by(Event.id.desc()).limit(RECENT)),
+        workers=tuple(view_of(WorkerRow, row) for row in session.scalars(select(Worker).order_by(Worker.name))),
+        recent_events=event_rows(session, select(Event).order_by(Event.id.desc()).limit(RECENT)),
     )
 
 
@@ -85,15 +90,15 @@ def study_view(session: Session, study_uid: str) -> StudyView | None:
         return None
     series = session.scalars(select(Series).where(Series.study_id == study.id).order_by(Series.id)).all()
     jobs = session.scalars(select(Job).where(Job.study_id == study.id).order_by(Job.id.desc())).all()
-    deliveries = _deliveries(session, [job.id for job in jobs])
+    deliveries = delivery_rows(session, [job.id for job in jobs])
     events = select(Event).where(Event.study_id == study.id).order_by(Event.id.desc()).limit(MAX_STUDY_EVENTS)
     return StudyView(
         study_uid=study.study_uid,
         created_at=study.created_at,
-        series=tuple(_view(SeriesRow, row, study_uid=study_uid) for row in series),
+        series=tuple(view_of(SeriesRow, row, study_uid=study_uid) for row in series),
         routing={row.series_uid: row.routing for row in series},
         jobs=tuple(_job_view(job, deliveries[job.id]) for job in jobs),
-        events=tuple(reversed(_event_rows(session, events))),
+        events=tuple(reversed(event_rows(session, events))),
     )
 
 
@@ -169,7 +174,8 @@ def newest_series(limit: int) -> Select[Series, str]:
     return statement.order_by(Series.first_received_at.desc(), Series.id.desc()).limit(limit)
 
 
-def _job_rows(session: Session, statement: Select[Job, str]) -> tuple[JobRow, ...]:
+def job_rows(session: Session, statement: Select[Job, str]) -> tuple[JobRow, ...]:
+    """Jobs in a list, each with what has become of its results; the statement gives (Job, study UID)."""
     rows = session.execute(statement).all()
     deliveries: dict[int, dict[str, int]] = defaultdict(dict)
     for job_id, state, count in session.execute(
@@ -179,10 +185,11 @@ def _job_rows(session: Session, statement: Select[Job, str]) -> tuple[JobRow, ..
         .group_by(Result.job_id, Delivery.state)
     ):
         deliveries[job_id][state] = count
-    return tuple(_view(JobRow, job, study_uid=uid, deliveries=deliveries[job.id]) for job, uid in rows)
+    return tuple(view_of(JobRow, job, study_uid=uid, deliveries=deliveries[job.id]) for job, uid in rows)
 
 
-def _deliveries(session: Session, job_ids: Collection[int]) -> dict[int, list[DeliveryRow]]:
+def delivery_rows(session: Session, job_ids: Collection[int]) -> dict[int, list[DeliveryRow]]:
+    """Job id -> deliveries of its results."""
     found: dict[int, list[DeliveryRow]] = defaultdict(list)
     for delivery, result in session.execute(
         select(Delivery, Result)
@@ -190,7 +197,10 @@ def _deliveries(session: Session, job_ids: Collection[int]) -> dict[int, list[De
         .where(Result.job_id.in_(job_ids))
         .order_by(Delivery.destination, Result.id)
     ):
-        found[result.job_id].append(_view(DeliveryRow, delivery, kind=result.kind, sop_uid=result.sop_uid))
+        due = None if delivery.next_attempt_at == NEVER else delivery.next_attempt_at
+        found[result.job_id].append(
+            view_of(DeliveryRow, delivery, kind=result.kind, sop_uid=result.sop_uid, next_attempt_at=due)
+        )
     return found
 
 
@@ -198,14 +208,15 @@ def _job_view(job: Job, deliveries: list[DeliveryRow]) -> JobView:
     series: dict[str, list[str]] = defaultdict(list)
     for item in job.inputs:
         series[item.role].append(item.series.series_uid)
-    return _view(JobView, job, series=dict(series), deliveries=tuple(deliveries))
+    return view_of(JobView, job, series=dict(series), deliveries=tuple(deliveries))
 
 
-def _event_rows(session: Session, statement: Select[Event]) -> tuple[EventRow, ...]:
-    return tuple(_view(EventRow, row) for row in session.scalars(statement))
+def event_rows(session: Session, statement: Select[Event]) -> tuple[EventRow, ...]:
+    """Events in the order of the statement."""
+    return tuple(view_of(EventRow, row) for row in session.scalars(statement))
 
 
-def _view(view: type[V], row: Any, /, **more: Any) -> V:
+def view_of(view: type[V], row: Any, /, **more: Any) -> V:
     """A view filled from the attributes of the same name, and `more`."""
     names = {field.name for field in fields(view)} - set(more)  # type: ignore[arg-type]
     return view(**{name: getattr(row, name) for name in names}, **more)

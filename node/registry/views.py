@@ -102,7 +102,7 @@ class Overview:
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """One result on its way to one destination."""
+    """One result on its way to one destination; next_attempt_at is None where nothing more is due."""
 
     id: int
     kind: str
@@ -110,7 +110,7 @@ class DeliveryRow:
     destination: str
     state: str
     attempts: int
-    next_attempt_at: datetime
+    next_attempt_at: datetime | None
     sent_at: datetime | None
     verified_at: datetime | None
     last_error: str

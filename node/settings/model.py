@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints
 
 AETitle = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -94,15 +94,31 @@ class DeliverySettings(_Section):
 
 
 class RetentionSettings(_Section):
-    """Files of studies that are processed and delivered are deleted after `days`, or earlier under disk pressure."""
+    """Files of studies that are processed and delivered are deleted after `days`, or earlier under disk pressure.
+
+    `undelivered_days` is for results that no destination is configured for, `refused_days` for spool/refused; None
+    keeps them for ever.
+    """
 
     days: Annotated[float, Field(gt=0)] = 14.0
     pressure_free_bytes: Annotated[int, Field(ge=0)] = 5_000_000_000
+    undelivered_days: Annotated[float, Field(gt=0)] | None = 90.0
+    refused_days: Annotated[float, Field(gt=0)] | None = 90.0
 
 
 class DashboardSettings(_Section):
+    """`public_url` is how browsers reach it; an https one marks cookies Secure, and is needed behind a TLS proxy."""
+
     host: str = "127.0.0.1"
     port: Port = 8080
+    public_url: Annotated[str, StringConstraints(pattern=r"^(https?://[^/?#\s]+)?$")] = ""
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
+    session_idle_s: Annotated[float, Field(ge=60)] = 1800.0
+    session_absolute_s: Annotated[float, Field(ge=300)] = 43200.0
+    patient_names: tuple[Literal["viewer", "operator", "admin"], ...] = ("operator", "admin")
+    metrics_from_loopback: bool = True
+    live_poll_s: Annotated[float, Field(ge=0.2, le=60)] = 1.0
+    language: Literal["auto", "en", "zh"] = "auto"
 
 
 class LogSettings(_Section):

@@ -11,6 +11,26 @@ goes through the `Storage` protocol, so that a shared folder or an object store 
 """
 
 from node.storage.local import LocalStorage, SpoolFolders
-from node.storage.protocol import Storage, check_key, instance_key, is_valid_uid, result_key
+from node.storage.protocol import (
+    RESULTS,
+    Storage,
+    StoredFile,
+    check_key,
+    instance_key,
+    is_valid_uid,
+    result_key,
+    revision_of,
+)
 
-__all__ = ["LocalStorage", "SpoolFolders", "Storage", "check_key", "instance_key", "is_valid_uid", "result_key"]
+__all__ = [
+    "RESULTS",
+    "LocalStorage",
+    "SpoolFolders",
+    "Storage",
+    "StoredFile",
+    "check_key",
+    "instance_key",
+    "is_valid_uid",
+    "result_key",
+    "revision_of",
+]

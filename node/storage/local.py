@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from node.storage.protocol import check_key
+from node.errors import PermanentError
+from node.storage.protocol import StoredFile, check_key
 
 
 def fsync_folder(folder: Path) -> None:
@@ -101,6 +103,16 @@ class LocalStorage:
         with suppress(OSError):
             for folder in list(path.parents)[: len(Path(key).parents) - 1]:
                 folder.rmdir()
+
+    def files(self, prefix: str) -> Iterator[StoredFile]:
+        for folder, _, names in os.walk(self._path(prefix)):
+            for name in sorted(names):
+                key = (Path(folder) / name).relative_to(self._root).as_posix()
+                try:
+                    found = self._path(key).stat()
+                except (FileNotFoundError, PermanentError):  # gone meanwhile; a copy that is not finished
+                    continue
+                yield StoredFile(key, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._root).free

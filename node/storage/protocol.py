@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +17,11 @@ from node.errors import PermanentError
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _KEY_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 UID_MAX_LENGTH = 64
+
+RESULTS = "results"
+"""What the keys of all results begin with."""
+
+_RESULT_KEY = re.compile(rf"{RESULTS}/([^/]+)/r([0-9]{{1,9}})/[^/]+")
 
 
 def is_valid_uid(uid: str) -> bool:
@@ -36,9 +44,24 @@ def instance_key(study_uid: str, series_uid: str, sop_uid: str, version: int) ->
     return f"received/{study_uid}/{series_uid}/{sop_uid}.v{version}.dcm"
 
 
-def result_key(job_key: str, revision: int, kind: str, sop_uid: str) -> str:
-    """The storage key of a result."""
-    return check_key(f"results/{job_key}/r{revision}/{sop_uid}.{kind}.dcm")
+def result_key(job_key: str, revision: int, name: str) -> str:
+    """The storage key of a result: a file of that name in the folder of its job's revision."""
+    return check_key(f"{RESULTS}/{job_key}/r{revision}/{name}")
+
+
+def revision_of(key: str) -> tuple[str, int] | None:
+    """The job key and revision that a result's storage key names; None for what is no result's."""
+    found = _RESULT_KEY.fullmatch(key)
+    return (found[1], int(found[2])) if found else None
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that lies in the store; `changed_at` is when its content was written, in UTC."""
+
+    key: str
+    byte_count: int
+    changed_at: datetime
 
 
 class Storage(Protocol):
@@ -56,6 +79,13 @@ class Storage(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete `key`; absent is fine."""
+        ...
+
+    def files(self, prefix: str) -> Iterator[StoredFile]:
+        """Every file whose key begins with `prefix` and "/", those of one folder after each other.
+
+        What comes or goes meanwhile may be listed or not.
+        """
         ...
 
     def free_bytes(self) -> int:

@@ -19,6 +19,9 @@ from pathlib import Path
 from node.storage.local import fsync_folder
 from node.storage.protocol import is_valid_uid
 
+REASON_SUFFIX = ".reason.json"
+"""Ending of the note that lies beside a file in `spool/refused`."""
+
 
 @dataclass(frozen=True)
 class AssociationRecord:

@@ -8,9 +8,6 @@ Numbers only: no DICOM object is read or written here, and no sentence composed 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +18,7 @@ from pipelines.bone_scan.lesions import BLADDER, METASTASIS, FociOfView, find_fo
 from pipelines.bone_scan.levels import WINDOW_FACTORS, to_grey, window
 from pipelines.bone_scan.prepare import PreparedView, prepare_view
 from pipelines.bone_scan.tiles import Gate, blend, gate, pelvic_tiles, split, tile_starts
+from pipelines.contract.provenance import Stopwatch
 
 
 class Network(Protocol):
@@ -63,23 +61,6 @@ class ViewAnalysis:
     found: FociOfView
     window_sums: tuple[UptakeSums, ...]
     count_sums: UptakeSums
-
-
-class Stopwatch:
-    """Adds up the seconds of named stages."""
-
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time the body of a `with` statement."""
-        start = self._clock()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - start
 
 
 def analyse_view(

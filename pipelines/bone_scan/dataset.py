@@ -9,7 +9,6 @@ A cache is named by preset and `CACHE_VERSION`; raise the version when simulatio
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from pipelines.bone_scan.prepare import prepare_view
 from pipelines.phantoms.bone_scan import SimulatedBoneScan, simulate_bone_scan
+from pipelines.training.cache import fill_cache
 
 CACHE_VERSION = 1
 DEFAULT_CACHE = Path(".cache")
@@ -74,14 +74,7 @@ def build_cache(
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(seeds)
     missing = [(seed, preset, folder) for seed in wanted if not _path(folder, seed).exists()]
-    done = len(wanted) - len(missing)
-    if missing:
-        # spawn: a fork of a process that already runs torch's threads may hang.
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            for _ in pool.imap_unordered(_write_patient, missing):
-                done += 1
-                if progress is not None:
-                    progress(done / len(wanted), f"simulated {done} of {len(wanted)} patients")
+    fill_cache(_write_patient, missing, len(wanted), workers, progress)
     return folder
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bone_scan.analysis import Network, Stopwatch, ViewAnalysis, analyse_view
+from pipelines.bone_scan.analysis import Network, ViewAnalysis, analyse_view
 from pipelines.bone_scan.baseline import ThresholdBaseline, score, tune
 from pipelines.bone_scan.bstbi import burden, uptake_sums
 from pipelines.bone_scan.evaluation_report import EvaluationReport, PatientResult, TileResult
@@ -23,8 +23,10 @@ from pipelines.bone_scan.levels import to_grey, window
 from pipelines.bone_scan.prepare import PreparedView, prepare_view
 from pipelines.bone_scan.tiles import CLASSIFIER_THRESHOLD, split
 from pipelines.contract import ComputeOptions
+from pipelines.contract.provenance import Stopwatch
 from pipelines.contract.weights import ModelCard
 from pipelines.phantoms.bone_scan import VIEWS, SimulatedBoneScan, simulate_bone_scan
+from pipelines.training.cards import write_figures
 from pipelines.training.metrics import Overlap
 
 METASTASIS, BLADDER = 1, 2
@@ -141,10 +143,7 @@ def prepared_truth(scan: SimulatedBoneScan) -> list[tuple[PreparedView, np.ndarr
 
 def measure_into_cards(report: EvaluationReport, folder: Path) -> None:
     """Write the report's figures into the model cards of a folder of weights."""
-    for path in sorted(folder.glob("*.json")):
-        card = ModelCard.model_validate_json(path.read_bytes())
-        measured = {**card.metrics, report.preset: report.summary()}
-        path.write_text(card.model_copy(update={"metrics": measured}).model_dump_json(indent=2) + "\n", "utf-8")
+    write_figures(folder, "bone-scan", {report.preset: report.summary()})
 
 
 def _tiles(truth: np.ndarray, analysis: ViewAnalysis) -> list[TileResult]:

@@ -10,18 +10,18 @@ The wording never diagnoses: the network marks foci, a physician says what they 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from pipelines.bone_scan import codes
 from pipelines.bone_scan.analysis import ViewAnalysis
 from pipelines.bone_scan.bstbi import K, burden
-from pipelines.bone_scan.lesions import BLADDER, Focus, outline_of
+from pipelines.bone_scan.lesions import BLADDER, Focus
 from pipelines.bone_scan.levels import to_grey, window
 from pipelines.bone_scan.wording import conclusion, limitations, window_text
 from pipelines.contract import Contour, Findings, Quantity, Region, Segment, Segmentation
-from pipelines.contract.weights import ModelCard
+from pipelines.contract.provenance import Provenance
+from pipelines.imaging.contours import outline_of
 from pipelines.imaging.planar import PlanarScan
 
 LESION_COLOUR = (226, 58, 48)
@@ -32,18 +32,6 @@ DISPLAY_FACTOR = 0.6
 """Upper level of the picture as a multiple of the reference: between the two windows, as a reader would set it."""
 
 ALGORITHM = "ResNet34 encoder with tile labels and U-Net outlines, BSTBI (doi:10.3760/cma.j.cn321828-20200906-00337)"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Who computed, with what: goes into the findings unchanged."""
-
-    pipeline: str
-    version: str
-    cards: tuple[ModelCard, ...]
-    device: str
-    precision: str
-    seconds: dict[str, float]
 
 
 def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenance: Provenance) -> Findings:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pipelines.bone_scan.analysis import Stopwatch, analyse_view
+from pipelines.bone_scan.analysis import analyse_view
 from pipelines.bone_scan.checks import content_refusal, field_refusal
 from pipelines.bone_scan.engine import Engine
-from pipelines.bone_scan.findings import Provenance, build_findings
+from pipelines.bone_scan.findings import build_findings
 from pipelines.bone_scan.header_checks import header_refusal
 from pipelines.bone_scan.prepare import PreparedView, prepare_view
 from pipelines.contract import ComputeOptions, ContentRefused, Findings, Pipeline, PipelineInputs, Progress
+from pipelines.contract.provenance import Provenance, Stopwatch
 from pipelines.imaging.planar import PlanarScan, read_planar_scan
 
 
@@ -80,9 +81,7 @@ class BoneScanPipeline(Pipeline):
         for number, view in enumerate(scan.views):
             progress(0.1 + 0.8 * number / len(scan.views), f"analysing the {view.name} view")
             ready = prepared[number] if prepared else None
-            analyses.append(
-                analyse_view(view.counts, view.spacing_mm, view.name, self._engine, watch, prepared=ready)
-            )
+            analyses.append(analyse_view(view.counts, view.spacing_mm, view.name, self._engine, watch, prepared=ready))
         progress(0.9, "composing the findings")
         engine = self._engine
         provenance = Provenance(

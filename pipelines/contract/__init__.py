@@ -11,6 +11,7 @@ from pipelines.contract.findings import (
     Segment,
     Segmentation,
     SourceSeries,
+    Table,
 )
 from pipelines.contract.pipeline import (
     ComputeOptions,
@@ -39,6 +40,7 @@ __all__ = [
     "Segment",
     "Segmentation",
     "SourceSeries",
+    "Table",
     "WeightsError",
     "iter_pipeline_names",
     "load_pipeline_class",

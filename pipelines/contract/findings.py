@@ -59,7 +59,8 @@ class Segment:
     """One segment of a segmentation.
 
     `tracking_id` is unique within the Findings and stable from run to run; the tracking UID is derived from it.
-    `colour_rgb` is the recommended display colour, 0 to 255 each.
+    `colour_rgb` is the recommended display colour, 0 to 255 each. `laterality` is given for a structure that exists on
+    either side (CID 244).
     """
 
     number: int
@@ -70,6 +71,7 @@ class Segment:
     colour_rgb: tuple[int, int, int]
     description: str = ""
     anatomic_region: Code | None = None
+    laterality: Code | None = None
 
     def __post_init__(self) -> None:
         if self.number < 1:
@@ -153,7 +155,8 @@ class Region:
     """One measured region: a lesion on one view, a bladder, a vertebra.
 
     `segmentation` is the index into `Findings.segmentations`, `segment_number` the segment there.
-    `view` is the view's name on planar sources. `probability_percent` is calibrated only if the card says so.
+    `view` is the view's name on planar sources. `mark` is what stands beside the region on pictures, where it is not to
+    be its number ("L4"). In a volume, regions without contours of their own are the whole segment.
     """
 
     tracking_id: str
@@ -167,6 +170,24 @@ class Region:
     location: str = ""
     contours: tuple[Contour, ...] = ()
     quantities: tuple[Quantity, ...] = ()
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures side by side as a reader wants them on a picture; objects carry the same figures as measurements.
+
+    columns
+        Headings with their units; rows have as many cells, "" where there is nothing to say.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError(f"table '{self.title}': a row does not have {len(self.columns)} cells")
 
 
 @dataclass(frozen=True)
@@ -193,6 +214,8 @@ class Findings:
         Sentences that must travel with the result (one view only, companion missing, research use).
     details
         JSON-ready values for `summary.json` and the dashboard that have no place in DICOM.
+    table
+        What stands below the pictures; None for nothing.
     """
 
     pipeline: str
@@ -205,3 +228,4 @@ class Findings:
     conclusion: str = ""
     limitations: tuple[str, ...] = ()
     details: dict[str, object] = field(default_factory=dict)
+    table: Table | None = None

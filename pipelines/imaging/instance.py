@@ -68,13 +68,37 @@ def read_header(path: Path) -> Dataset:
 
 
 def read_frames(path: Path) -> Frames:
-    """Decode a file's pixels.
+    """Decode a file's pixels, rescale them and settle their polarity.
+
+    Raises
+    ------
+    ContentRefused
+        As `read_stored`, and if values are not finite.
+    """
+    dataset, values = read_stored(path)
+    values = values * np.float32(_number(dataset, "RescaleSlope", 1.0) or 1.0)
+    values = values + np.float32(_number(dataset, "RescaleIntercept", 0.0))
+    if not np.isfinite(values).all():
+        raise ContentRefused(f"{path.name}: the pixel values are not finite numbers.")
+    inverted, polarity = settle_polarity(values, str(dataset.get("PhotometricInterpretation", "")))
+    if inverted:
+        values = values.max() - values
+    return Frames(values, inverted, polarity)
+
+
+def read_stored(path: Path) -> tuple[Dataset, np.ndarray]:
+    """Decode a file's pixels as they are stored: no rescale, no polarity.
+
+    Returns
+    -------
+    tuple
+        The data set, and float32 (frame, rows, columns).
 
     Raises
     ------
     ContentRefused
         Naming the file and, where it matters, the transfer syntax: no pixels, pixels that no installed decoder
-        opens, colour, or values that are not finite.
+        opens, or colour.
     """
     dataset = _read(path, stop_before_pixels=False)
     if "PixelData" not in dataset:
@@ -89,15 +113,7 @@ def read_frames(path: Path) -> Frames:
                 f"{path.name}: the pixel data cannot be decoded (transfer syntax {_transfer_syntax(dataset)}, "
                 f"{dataset.get('BitsStored', '?')} bits); send it uncompressed or losslessly compressed."
             ) from error
-    values = _grey(stored, dataset, path)
-    values = values * np.float32(_number(dataset, "RescaleSlope", 1.0) or 1.0)
-    values = values + np.float32(_number(dataset, "RescaleIntercept", 0.0))
-    if not np.isfinite(values).all():
-        raise ContentRefused(f"{path.name}: the pixel values are not finite numbers.")
-    inverted, polarity = settle_polarity(values, str(dataset.get("PhotometricInterpretation", "")))
-    if inverted:
-        values = values.max() - values
-    return Frames(values, inverted, polarity)
+    return dataset, _grey(stored, dataset, path)
 
 
 def settle_polarity(values: np.ndarray, photometric_interpretation: str) -> tuple[bool, str]:
@@ -210,7 +226,7 @@ def _grey(stored: np.ndarray, dataset: Dataset, path: Path) -> np.ndarray:
         coloured = stored if stored.ndim == 4 else stored[None]
         channels = coloured[..., :3].astype(np.int32)
         if int((channels.max(axis=-1) - channels.min(axis=-1)).max()) > GREY_TOLERANCE:
-            raise ContentRefused(f"{path.name}: a colour picture; send the grey-scale image with the counts.")
+            raise ContentRefused(f"{path.name}: a colour picture; send the grey-scale image.")
         planes = channels[..., 0]
     if planes.ndim != 3 or 0 in planes.shape:
         raise ContentRefused(f"{path.name}: the pixel data has no rows and columns to read.")

@@ -56,6 +56,12 @@ class Progress:
     losses: list[float]
 
 
+def channels_last(network: nn.Module) -> torch.memory_format:
+    """Return the memory layout of a network of 2-D or of 3-D convolutions that is fast on a CPU."""
+    volumes = any(p.ndim == 5 for p in network.parameters())
+    return torch.channels_last_3d if volumes else torch.channels_last
+
+
 def learning_rate(settings: LoopSettings, step: int, share: float) -> float:
     """Return the rate at a step; `share` (0 to 1) is how much of the run is over."""
     if step < settings.warmup:
@@ -73,7 +79,7 @@ class Trainer:
 
     def __init__(self, network: nn.Module, settings: LoopSettings, folder: Path, device: str = "cpu") -> None:
         self.device = torch.device(device)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(self.device).to(memory_format=channels_last(network))  # type: ignore[call-overload]
         self.settings = settings
         self.folder = folder
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimiser]

@@ -1,18 +1,24 @@
 """Measures of detection and segmentation, written out so that they can be checked by hand.
 
 Counts of decisions -> the five figures of the paper's table 2; scores -> area under the ROC curve; label maps ->
-Dice. Intervals are Wilson's for proportions. A figure that is 0/0 is None, never 0 or 1.
+Dice. Intervals are Wilson's for proportions, and of a bootstrap over patients for everything else. A figure that is 0/0
+is None, never 0 or 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 Z_95 = 1.959963984540054
+
+BOOTSTRAPS = 1000
+
+Case = TypeVar("Case")
 
 
 @dataclass(frozen=True)
@@ -129,3 +135,21 @@ class Overlap:
         """2 |A and B| / (|A| + |B|); None where both are empty."""
         size = self.truth + self.result
         return 2 * self.both / size if size else None
+
+
+def bootstrap_interval(
+    cases: Sequence[Case], figure: Callable[[Sequence[Case]], float | None], seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the 95 % percentile interval of a figure, patients drawn with replacement (Efron, 1979).
+
+    Draws in which the figure is None are left out; None if there are fewer than two cases or no draw has the figure.
+    """
+    if len(cases) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    draws = (figure([cases[i] for i in rng.integers(len(cases), size=len(cases))]) for _ in range(BOOTSTRAPS))
+    values = [value for value in draws if value is not None]
+    if not values:
+        return None
+    low, high = np.percentile(values, (2.5, 97.5))
+    return float(low), float(high)

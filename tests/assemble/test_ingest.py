@@ -357,3 +357,32 @@ def test_the_header_of_a_real_study_is_kept_for_the_rules(
     assert (series.instance_count, series.expected_count) == (12, 16)
     assert series.headers["Orientation"] == "axial"
     assert series.headers["EchoTime"] == 99.24
+
+
+def test_absurd_numbers_in_a_header_do_not_hold_up_the_inbox(
+    ingest: Ingest, inbox: Inbox, sqlite_registry: Registry
+) -> None:
+    inbox.put(data_set(1, ImageOrientationPatient=["1e100", "0", "0", "0", "1e100", "0"]))
+    inbox.put(data_set(2))
+    assert ingest.step(NOW) == IngestReport(new=2)
+    assert "Orientation" not in the_series(sqlite_registry).headers
+
+
+def test_a_header_that_nobody_thought_of_is_put_aside_and_the_others_go_on(
+    ingest: Ingest, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from node.assemble import ingest as module
+
+    read = module.read_instance
+
+    def deep(path: Path, *arguments: object, **more: object) -> object:
+        if path == bad:
+            raise RecursionError
+        return read(path, *arguments, **more)
+
+    bad = inbox.put(data_set(1))
+    inbox.put(data_set(2))
+    monkeypatch.setattr(module, "read_instance", deep)
+    assert ingest.step(NOW) == IngestReport(new=1, refused=1)
+    (note,) = inbox.folders.refused.glob("*.json")
+    assert json.loads(note.read_text())["reason"] == "its header cannot be understood (RecursionError)"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from node.assemble import Ingest, Retention
-from node.assemble.retention import deletable
+from node.assemble.retention import Decision, deletable
 from node.assemble.rules import Rules
 from node.registry.database import Registry
 from node.registry.models import Delivery, Event, Instance, Job, JobInput, Result, Series, Study
@@ -63,7 +63,6 @@ UNFINISHED = {
     "a delivery pending": (study(job(JobState.DONE, "sent", "pending")), "still being delivered"),
     "a delivery on its way": (study(job(JobState.DONE, "sending")), "still being delivered"),
     "a delivery failed": (study(job(JobState.DONE, "sent", "failed")), "a delivery of job 1 has failed"),
-    "never delivered": (study(job(JobState.DONE)), "has no destination"),
     "an old revision's delivery pending": (
         study(job(JobState.DONE, "pending"), job(JobState.DONE, "sent", revision=2)),
         "still being delivered",
@@ -96,6 +95,29 @@ def test_an_unfinished_study_stays_however_old_it_is_and_however_full_the_disk(c
     decision = deletable(replace(snapshot, last_activity_at=OLD - timedelta(days=999)), SETTINGS, NOW, 0)
     assert not decision.delete
     assert why in decision.why
+
+
+def test_results_without_a_destination_go_by_age_alone_and_later_than_delivered_ones() -> None:
+    here = study(job(JobState.DONE))
+    aged = {days: replace(here, last_activity_at=NOW - timedelta(days=days)) for days in (89, 91)}
+    assert not deletable(aged[89], SETTINGS, NOW, 0).delete, "not even on a full disk"
+    assert "nowhere else" in deletable(aged[89], SETTINGS, NOW, 0).why
+    assert deletable(aged[91], SETTINGS, NOW, PLENTY) == Decision(
+        True, "processed more than 90 days ago, with no destination configured for the results"
+    )
+
+
+def test_results_without_a_destination_are_kept_for_ever_where_the_site_says_so() -> None:
+    ever = SETTINGS.model_copy(update={"undelivered_days": None})
+    ancient = study(job(JobState.DONE), at=OLD - timedelta(days=9999))
+    assert "has no destination" in deletable(ancient, ever, NOW, 0).why
+    assert not deletable(ancient, ever, NOW, 0).delete
+
+
+def test_of_results_without_a_destination_none_goes_sooner_than_delivered_ones() -> None:
+    soon = SETTINGS.model_copy(update={"undelivered_days": 1.0})
+    assert not deletable(study(job(JobState.DONE), at=YOUNG), soon, NOW, PLENTY).delete
+    assert deletable(study(job(JobState.DONE), at=OLD), soon, NOW, PLENTY).delete
 
 
 @given(

@@ -10,10 +10,10 @@ import json
 import numpy as np
 import pytest
 
-from pipelines.bone_scan.analysis import Stopwatch
 from pipelines.bone_scan.baseline import ThresholdBaseline, tune
 from pipelines.bone_scan.evaluate import evaluate, evaluate_patient, prepared_truth
 from pipelines.bone_scan.evaluation_report import PAPER, EvaluationReport, PatientResult, TileResult
+from pipelines.contract.provenance import Stopwatch
 from pipelines.phantoms.bone_scan import simulate_bone_scan
 from pipelines.training.metrics import Overlap
 

@@ -15,11 +15,12 @@ import pytest
 from scipy import ndimage
 
 from pipelines.bone_scan import codes
-from pipelines.bone_scan.analysis import Stopwatch, analyse_view
-from pipelines.bone_scan.findings import Provenance, build_findings
+from pipelines.bone_scan.analysis import analyse_view
+from pipelines.bone_scan.findings import build_findings
 from pipelines.bone_scan.header_checks import header_refusal
 from pipelines.bone_scan.lesions import BLADDER, METASTASIS
 from pipelines.contract import Findings
+from pipelines.contract.provenance import Provenance, Stopwatch
 from pipelines.contract.weights import ModelCard
 from pipelines.imaging.planar import read_planar_scan
 from tests.imaging.nm_objects import (

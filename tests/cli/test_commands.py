@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from node.cli.main import main
 from pipelines.phantoms import generate
 from tests.conftest import REPOSITORY
 
@@ -19,23 +22,55 @@ DESIGN_VERBS = (
 )
 
 
-def osteon(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Done:
+    """What a command said and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Osteon = Callable[..., Done]
+
+
+@pytest.fixture
+def osteon(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Osteon:
+    """The program's entry point, called in this process: starting Python and torch anew would take seconds each."""
+
+    def run(*arguments: str, **environment: str) -> Done:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["osteon", *arguments])
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            code = 0
+            try:
+                main()
+            except SystemExit as end:
+                code = int(end.code or 0)
+        return Done(code, *capfd.readouterr())
+
+    return run
+
+
+def osteon_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own, for verbs that change the whole process."""
     return subprocess.run(
         [sys.executable, "-m", "node.cli.main", *arguments],
         capture_output=True,
         text=True,
         timeout=240,
-        cwd=cwd or REPOSITORY,
+        cwd=REPOSITORY,
         env={**os.environ, **environment},
     )
 
 
-@pytest.mark.parametrize("verbs", [["--help"], ["serve", "--help"], ["listen", "--help"], ["run", "--help"]])
-def test_help_and_the_listener_start_without_torch(verbs: list[str]) -> None:
+def test_help_and_the_listener_start_without_torch() -> None:
+    verbs = [["--help"], *([verb, "--help"] for verb in (*DESIGN_VERBS, "job", "users"))]
     script = (
         "import sys\n"
         "from node.cli.main import cli\n"
-        f"cli.main({verbs!r}, standalone_mode=False)\n"
+        f"for verb in {verbs!r}: cli.main(verb, standalone_mode=False)\n"
         "import node.receive, node.dashboard.app, node.assemble.explain\n"
         "assert not {'torch', 'monai'} & set(sys.modules), 'torch was imported'\n"
     )
@@ -43,33 +78,33 @@ def test_help_and_the_listener_start_without_torch(verbs: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_command_of_the_design_is_there() -> None:
+def test_every_command_of_the_design_is_there(osteon: Osteon) -> None:
     text = osteon("--help").stdout
     for verb in DESIGN_VERBS:
         assert f"  {verb} " in text
 
 
-def test_a_wrong_configuration_ends_with_2_and_names_file_and_key(tmp_path: Path) -> None:
+def test_a_wrong_configuration_ends_with_2_and_names_file_and_key(osteon: Osteon, tmp_path: Path) -> None:
     (tmp_path / "osteon.yaml").write_text("listen: {port: eleven}\n")
     done = osteon("doctor", "--config", str(tmp_path))
     assert done.returncode == 2
     assert f"{tmp_path / 'osteon.yaml'}: listen.port" in done.stderr
 
 
-def test_an_unknown_pipeline_ends_with_2_and_lists_those_there_are(tmp_path: Path) -> None:
+def test_an_unknown_pipeline_ends_with_2_and_lists_those_there_are(osteon: Osteon, tmp_path: Path) -> None:
     done = osteon("run", "bone-scam", str(tmp_path), "--out", str(tmp_path / "out"))
     assert done.returncode == 2
     assert "bone-scan" in done.stderr
 
 
-def test_a_folder_without_dicom_ends_with_2_and_says_so(tmp_path: Path) -> None:
+def test_a_folder_without_dicom_ends_with_2_and_says_so(osteon: Osteon, tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("not DICOM")
     done = osteon("run", "bone-scan", str(tmp_path), "--out", str(tmp_path / "out"))
     assert done.returncode == 2
     assert "no DICOM file under" in done.stderr
 
 
-def test_a_planned_phantom_is_told_from_one_that_never_was(tmp_path: Path) -> None:
+def test_a_planned_phantom_is_told_from_one_that_never_was(osteon: Osteon, tmp_path: Path) -> None:
     planned = osteon("phantom", "spect-ct", "--out", str(tmp_path))
     unknown = osteon("phantom", "unicorn", "--out", str(tmp_path))
     assert planned.returncode == unknown.returncode == 2
@@ -77,7 +112,9 @@ def test_a_planned_phantom_is_told_from_one_that_never_was(tmp_path: Path) -> No
     assert "there is no phantom 'unicorn'" in unknown.stderr
 
 
-def test_content_that_is_no_bone_scan_ends_with_3_and_the_reason(shared_data: Path, tmp_path: Path) -> None:
+def test_content_that_is_no_bone_scan_ends_with_3_and_the_reason(
+    osteon: Osteon, shared_data: Path, tmp_path: Path
+) -> None:
     done = osteon("run", "bone-scan", str(shared_data / "nm" / "FourBar.dcm"), "--out", str(tmp_path / "out"))
     assert done.returncode == 3
     assert done.stderr.startswith("refused: ")
@@ -85,7 +122,7 @@ def test_content_that_is_no_bone_scan_ends_with_3_and_the_reason(shared_data: Pa
 
 
 @pytest.mark.slow
-def test_run_writes_what_the_design_promises(tmp_path: Path) -> None:
+def test_run_writes_what_the_design_promises(osteon: Osteon, tmp_path: Path) -> None:
     (scan,) = generate(1, 701, tmp_path / "in")
     done = osteon("run", "bone-scan", str(scan), "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
@@ -95,7 +132,7 @@ def test_run_writes_what_the_design_promises(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == json.loads((tmp_path / "out" / "summary.json").read_text())
 
 
-def test_route_explain_names_the_rule_as_json(tmp_path: Path) -> None:
+def test_route_explain_names_the_rule_as_json(osteon: Osteon, tmp_path: Path) -> None:
     (scan,) = generate(1, 702, tmp_path / "in")
     done = osteon("route", "explain", str(scan), "--json")
     assert done.returncode == 0, done.stderr
@@ -103,7 +140,7 @@ def test_route_explain_names_the_rule_as_json(tmp_path: Path) -> None:
     assert "bone-scan" in json.dumps(trace)
 
 
-def test_doctor_on_a_fresh_folder_finds_the_shipped_weights_and_no_destination(tmp_path: Path) -> None:
+def test_doctor_on_a_fresh_folder_finds_the_shipped_weights_and_no_destination(osteon: Osteon, tmp_path: Path) -> None:
     done = osteon("doctor", "--json", "--data", str(tmp_path / "data"), OSTEON__LISTEN__PORT="1")
     rows = {row["subject"]: row for row in json.loads(done.stdout)}
     assert rows["destinations"]["outcome"] == "warning"
@@ -114,7 +151,7 @@ def test_doctor_on_a_fresh_folder_finds_the_shipped_weights_and_no_destination(t
     assert not (tmp_path / "data").exists(), "doctor must not write"
 
 
-def test_doctor_names_a_gpu_that_is_configured_and_missing(tmp_path: Path) -> None:
+def test_doctor_names_a_gpu_that_is_configured_and_missing(osteon: Osteon, tmp_path: Path) -> None:
     done = osteon("doctor", "--json", "--data", str(tmp_path), OSTEON__WORKER__DEVICE="cuda:63")
     rows = {row["subject"]: row for row in json.loads(done.stdout)}
     assert done.returncode == 1
@@ -122,7 +159,7 @@ def test_doctor_names_a_gpu_that_is_configured_and_missing(tmp_path: Path) -> No
     assert "cuda:63" in rows["device"]["sentence"]
 
 
-def test_jobs_are_listed_and_an_unknown_one_is_said(tmp_path: Path) -> None:
+def test_jobs_are_listed_and_an_unknown_one_is_said(osteon: Osteon, tmp_path: Path) -> None:
     assert osteon("job", "list", "--data", str(tmp_path), "--json").stdout.strip() == "[]"
     done = osteon("job", "retry", "17", "--data", str(tmp_path))
     assert done.returncode == 1
@@ -130,11 +167,13 @@ def test_jobs_are_listed_and_an_unknown_one_is_said(tmp_path: Path) -> None:
 
 
 def test_a_database_that_is_away_and_a_folder_that_is_none_end_in_a_sentence(tmp_path: Path) -> None:
-    away = osteon("upkeep", "--data", str(tmp_path), OSTEON_DATABASE_URL="postgresql+psycopg://u:geheim@127.0.0.1:1/x")
+    away = osteon_process(
+        "upkeep", "--data", str(tmp_path), OSTEON_DATABASE_URL="postgresql+psycopg://u:geheim@127.0.0.1:1/x"
+    )
     assert away.returncode == 1
     assert "the database cannot be used" in away.stderr and "OSTEON_DATABASE_URL" in away.stderr
     assert "geheim" not in away.stderr and "Traceback" not in away.stderr
     (tmp_path / "file").touch()
-    no_folder = osteon("upkeep", "--data", str(tmp_path / "file"))
+    no_folder = osteon_process("upkeep", "--data", str(tmp_path / "file"))
     assert no_folder.returncode == 1
     assert f"{tmp_path / 'file'} cannot be used" in no_folder.stderr

@@ -1,45 +1,33 @@
-"""The status page, the JSON, health and metrics over a real registry; read-only, and without patient data."""
+"""Overview, study, JSON, health and metrics over a real registry; patients' names only for those who may see them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
-from node.dashboard.app import create_app
+from node.registry import credentials
 from node.registry.database import Registry
-from node.registry.migrate import upgrade
 from node.registry.models import Delivery, Job, Result, Series, Study, Worker
-from node.settings import load_configuration
-from node.settings.load import REPOSITORY_CONFIG
+from node.registry.roles import Role
+from tests.dashboard.conftest import NOW, TESTER, Site
 
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 STUDY_UID = "1.2.826.0.1.3680043.8.498.1"
-PATIENT = "SECRET^PATIENT"
+PATIENT = "SECRET^<script>alert(2)</script>"
 PATIENT_NUMBER = "SECRET-4711"
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
-    registry = Registry(f"sqlite:///{tmp_path / 'registry.sqlite'}")
-    upgrade(registry)
-    yield registry
-    registry.dispose()
+def client(viewer: TestClient) -> TestClient:
+    return viewer
 
 
 @pytest.fixture
-def client(registry: Registry, tmp_path: Path) -> Iterator[TestClient]:
-    configuration = load_configuration(REPOSITORY_CONFIG, tmp_path, {"OSTEON__SPOOL__MIN_FREE_BYTES": "0"})
-    with TestClient(create_app(configuration, registry, clock=lambda: NOW)) as client:
-        yield client
-
-
-@pytest.fixture
-def seeded(registry: Registry) -> Registry:
+def seeded(sqlite_registry: Registry) -> Registry:
+    registry = sqlite_registry
     with registry.transaction() as session:
         study = Study(study_uid=STUDY_UID, patient_id=PATIENT_NUMBER, patient_name=PATIENT, created_at=NOW)
         session.add(study)
@@ -104,28 +92,51 @@ def test_an_empty_node_shows_its_page_and_says_what_is_missing(client: TestClien
 def test_the_page_shows_jobs_with_partial_delivery_as_partial(client: TestClient, seeded: Registry) -> None:
     page = client.get("/").text
     assert "bone-scan" in page
-    assert "1 sent" in page
-    assert "1 pending" in page
+    assert "sent 1<" in page
+    assert "pending 1<" in page
     assert client.get("/healthz").json()["ok"] is True
 
 
-def test_no_page_and_no_figure_carries_patient_data(client: TestClient, seeded: Registry) -> None:
-    for path in ("/", f"/studies/{STUDY_UID}", "/api/overview", f"/api/studies/{STUDY_UID}", "/metrics", "/healthz"):
-        text = client.get(path).text
-        assert "SECRET" not in text, path
+PATHS = ("/", f"/studies/{STUDY_UID}", "/api/v1/overview", f"/api/v1/studies/{STUDY_UID}", "/metrics", "/healthz")
+
+
+def test_a_viewer_finds_no_patient_on_any_page(site: Site, client: TestClient, seeded: Registry) -> None:
+    token = _token(site)
+    for path in PATHS:
+        headers = {"Authorization": f"Bearer {token}"} if path == "/metrics" else {}
+        answer = client.get(path, headers=headers)
+        assert answer.status_code == 200, path
+        assert "SECRET" not in answer.text, path
+
+
+def test_names_are_shown_to_the_roles_that_the_settings_name_and_are_text(
+    operator: TestClient, seeded: Registry
+) -> None:
+    for path in PATHS[:2]:
+        page = operator.get(path).text
+        assert "SECRET &lt;script&gt;alert(2)&lt;/script&gt;" in page
+        assert PATIENT_NUMBER in page
+        assert "<script>alert" not in page
+
+
+def test_a_setting_hides_names_from_everybody(make_site: Callable[..., Site], seeded: Registry) -> None:
+    site = make_site(patient_names="[]")
+    site.add("ada", Role.ADMIN)
+    browser = site.logged_in("ada")
+    assert all("SECRET" not in browser.get(path).text for path in PATHS[:2])
 
 
 def test_a_hostile_series_description_is_text_and_not_markup(client: TestClient, seeded: Registry) -> None:
     page = client.get("/").text
-    assert "<script>" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
 
 
 def test_the_study_as_json_tells_job_and_deliveries(client: TestClient, seeded: Registry) -> None:
-    study = client.get(f"/api/studies/{STUDY_UID}").json()
+    study = client.get(f"/api/v1/studies/{STUDY_UID}").json()
     (job,) = study["jobs"]
     assert job["state"] == "queued"
-    assert job["created_at"] == "2026-03-01T11:57:00+00:00"
+    assert job["created_at"] == "2026-03-01T11:57:00Z"
     assert {(d["destination"], d["state"]) for d in job["deliveries"]} == {("pacs", "sent"), ("research", "pending")}
 
 
@@ -134,8 +145,11 @@ def test_an_unknown_study_and_a_job_without_a_picture_are_404(client: TestClient
     assert client.get("/jobs/1/picture.png").status_code == 404
 
 
-def test_prometheus_reads_the_metrics(client: TestClient, seeded: Registry) -> None:
-    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+def test_prometheus_reads_the_metrics_with_a_token(site: Site, seeded: Registry) -> None:
+    browser = site.browser()
+    assert browser.get("/metrics").status_code == 401
+    text = browser.get("/metrics", headers={"Authorization": f"Bearer {_token(site)}"}).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
     jobs = {sample.labels["state"]: sample.value for sample in families["osteon_jobs"].samples}
     assert jobs == {"queued": 1}
     assert families["osteon_oldest_queued_seconds"].samples[0].value == 90
@@ -143,5 +157,18 @@ def test_prometheus_reads_the_metrics(client: TestClient, seeded: Registry) -> N
 
 
 @pytest.mark.parametrize("method", ["post", "put", "delete", "patch"])
-def test_nothing_can_be_written(client: TestClient, method: str) -> None:
+def test_the_overview_cannot_be_written(client: TestClient, method: str) -> None:
     assert getattr(client, method)("/").status_code == 405
+
+
+def test_a_fragment_is_one_block_of_the_page(client: TestClient, seeded: Registry) -> None:
+    fragment = client.get("/", params={"fragment": "jobs"}).text
+    assert "bone-scan" in fragment
+    assert "<html" not in fragment
+    assert fragment in client.get("/").text
+    assert client.get("/", params={"fragment": "nothing"}).status_code == 404
+
+
+def _token(site: Site) -> str:
+    with site.registry.transaction() as session:
+        return credentials.add_token(session, TESTER, "prometheus", Role.VIEWER, None, NOW)

@@ -1,14 +1,14 @@
-"""Deliveries against real archives on loopback: down and up again, refusing, forgetful, gone from the configuration.
+"""Deliveries against real archives on loopback: down and up again, refusing, gone from the configuration.
 
-Covered here: states and sentences of each result at each destination. Not here: the wire (test_scu) and the queue
-(tests/jobs).
+Covered here: states and sentences of each result at each destination. Not here: the wire (test_scu), what an archive
+says it has (test_confirmation) and the queue (tests/jobs).
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -17,80 +17,20 @@ from pydicom import dcmread
 from sqlalchemy import select, update
 
 from node.deliver.backoff import next_attempt_at
-from node.deliver.run import DeliveryRunner
 from node.deliver.scu import RESULT_CLASSES
 from node.errors import PermanentError
 from node.jobs.heartbeat import Heartbeat
+from node.loopback import free_port
 from node.registry import deliveries
-from node.registry.confirmations import due_questions
 from node.registry.database import Registry
-from node.registry.deliveries import claim_deliveries, due_deliveries, expire_deliveries
+from node.registry.deliveries import claim_deliveries, expire_deliveries
 from node.registry.models import Delivery, Event, Result
-from node.settings.model import DeliverySettings, Destination
+from node.settings.model import DeliverySettings
 from node.storage import LocalStorage
 from tests.deliver.archive import Archive, running_archive
-from tests.fixtures.programs import free_port, need_program
-from tests.fixtures.queue import MadeJob, configuration
+from tests.deliver.sending import KINDS, FinishJob, Sender, destination, now
+from tests.fixtures.programs import need_program
 from tests.fixtures.running_node import wait_for
-
-FinishJob = Callable[..., MadeJob]
-KINDS = ["seg", "sr", "sc"]
-
-
-def destination(port: int, name: str = "pacs", **more: object) -> Destination:
-    values = {"name": name, "host": "127.0.0.1", "port": port, "ae_title": "ARCHIVE", **more}
-    return Destination.model_validate(values)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Sender:
-    """Runs what is due, as a worker would whom the sweep wakes, at a time the test chooses."""
-
-    def __init__(
-        self, folder: Path, registry: Registry, storage: LocalStorage, heartbeat: Heartbeat, *there: Destination,
-        **delivery: object,
-    ) -> None:  # fmt: skip
-        self.registry = registry
-        self.later_s = 0.0
-        chosen = configuration(folder, there, delivery=delivery)
-        self.runner = DeliveryRunner(chosen, registry, storage, heartbeat, "d@h:1", self.clock)
-
-    def clock(self) -> datetime:
-        return now() + timedelta(seconds=self.later_s)
-
-    def send_due(self) -> int:
-        with self.registry.reading() as session:
-            due = due_deliveries(session, self.clock(), 100)
-        return sum(self.runner.run(delivery_id) for delivery_id, _ in due)
-
-    def states(self) -> dict[tuple[str, str], str]:
-        return {key: row.state for key, row in self.rows().items()}
-
-    def rows(self) -> dict[tuple[str, str], Delivery]:
-        with self.registry.reading() as session:
-            rows = session.execute(select(Result.kind, Delivery).join(Result, Result.id == Delivery.result_id)).all()
-        return {(kind, row.destination): row for kind, row in rows}
-
-
-@pytest.fixture(scope="module")
-def one_archive() -> Iterator[Archive]:
-    with running_archive(Archive()) as running:
-        yield running
-
-
-@pytest.fixture
-def archive(one_archive: Archive) -> Archive:
-    """An archive that is up, as new; starting and ending one takes a second."""
-    one_archive.forget()
-    return one_archive
-
-
-@pytest.fixture
-def sender(tmp_path: Path, registry: Registry, storage: LocalStorage, heartbeat: Heartbeat) -> Callable[..., Sender]:
-    return partial(Sender, tmp_path, registry, storage, heartbeat)
 
 
 def test_results_go_over_one_association_with_the_segmentation_first(
@@ -261,87 +201,6 @@ def test_the_deliveries_of_a_killed_worker_are_resumed(
     assert set(sending.states().values()) == {"sent"}
     with registry.reading() as session:
         assert "delivery.worker_lost" in set(session.scalars(select(Event.kind)))
-
-
-def test_an_archive_that_lists_the_results_makes_them_verified(
-    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
-) -> None:
-    pacs = destination(archive.port, verify="find")
-    finish_job(pacs)
-    sending = sender(pacs)
-    sending.send_due()
-    assert set(sending.states().values()) == {"verified"}
-    assert archive.questions == 3
-
-
-def test_an_archive_that_does_not_list_a_result_yet_is_asked_again(
-    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
-) -> None:
-    pacs = destination(archive.port, verify="find")
-    finish_job(pacs)
-    with registry.reading() as session:
-        seg = session.scalars(select(Result.sop_uid).where(Result.kind == "seg")).one()
-    archive.hidden.add(seg)
-    sending = sender(pacs, first_retry_s=10)
-    sending.send_due()
-    waiting = sending.rows()[("seg", "pacs")]
-    assert waiting.state == "sent" and "does not list it" in waiting.last_error
-    with registry.reading() as session:
-        assert due_questions(session, now(), 10) == []
-        assert due_questions(session, now() + timedelta(seconds=60), 10) == [waiting.id]
-    archive.hidden.clear()
-    assert not sending.runner.confirm(waiting.id), "not before its time"
-    sending.later_s = 60
-    assert sending.runner.confirm(waiting.id)
-    assert set(sending.states().values()) == {"verified"}
-
-
-def test_an_archive_that_never_lists_a_result_leaves_it_sent_and_says_so(
-    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
-) -> None:
-    pacs = destination(archive.port, verify="find")
-    finish_job(pacs)
-    with registry.reading() as session:
-        archive.hidden.update(session.scalars(select(Result.sop_uid)))
-    sending = sender(pacs)
-    sending.send_due()
-    sending.later_s = 2 * 86400
-    for row in sending.rows().values():
-        sending.runner.confirm(row.id)
-    with registry.reading() as session:
-        assert due_questions(session, now() + timedelta(days=30), 10) == []
-        kinds = list(session.scalars(select(Event.kind)))
-    assert set(sending.states().values()) == {"sent"}
-    assert kinds.count("delivery.unverified") == 3
-
-
-def test_an_archive_without_c_find_leaves_results_sent_with_the_way_out(
-    finish_job: FinishJob, sender: Callable[..., Sender]
-) -> None:
-    with running_archive(Archive(), find=False) as archive:
-        pacs = destination(archive.port, verify="find")
-        finish_job(pacs)
-        sending = sender(pacs)
-        sending.send_due()
-    assert set(sending.states().values()) == {"sent"}
-    assert "set its verify to none" in sending.rows()[("seg", "pacs")].last_error
-
-
-def test_a_host_that_cannot_be_asked_leaves_what_was_sent_as_it_is_and_is_asked_again(
-    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender]
-) -> None:
-    there = destination(archive.port)
-    finish_job(there)
-    sending = sender(there)
-    assert sending.send_due() == 3
-    unknown = sender(destination(archive.port, host="not..known", verify="find"))
-    with unknown.registry.transaction() as session:
-        session.execute(update(Delivery).values(next_attempt_at=now()))
-        asked = due_questions(session, now(), 10)
-    assert len(asked) == 3
-    assert not any(unknown.runner.confirm(delivery_id) for delivery_id in asked)
-    assert {row.state for row in unknown.rows().values()} == {"sent"}
-    assert all("could not be asked" in row.last_error for row in unknown.rows().values())
 
 
 def test_a_destination_with_an_impossible_host_fails_with_a_sentence(

@@ -36,8 +36,9 @@ from pynetdicom.transport import ThreadedAssociationServer
 from node.deliver.scu import SendOutcome, echo, probe, send_files
 from node.deliver.scu_association import Timeouts
 from node.deliver.scu_files import OutgoingFile, batches
+from node.loopback import free_port
 from node.settings.model import Destination
-from tests.fixtures.programs import free_port, need_program
+from tests.fixtures.programs import need_program
 from tests.receive.listening import Running, listening, make_configuration, wait_until
 
 VERIFICATION = "1.2.840.10008.1.1"

@@ -7,6 +7,7 @@ draw in every test.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,14 @@ def draw_body(
     seed
         Of the Poisson noise; None for the expected counts.
     """
+    counts = _expected_body(rows, columns, bladder, tuple(hot)) * dose
+    if seed is None:
+        return counts
+    return np.random.default_rng(seed).poisson(counts).astype(np.float64)
+
+
+@cache
+def _expected_body(rows: int, columns: int, bladder: float, hot: tuple[tuple[int, int, int, float], ...]) -> np.ndarray:
     y, x = np.mgrid[0:rows, 0:columns].astype(np.float64) + 0.5
     counts = np.full((rows, columns), 0.2)
 
@@ -74,10 +83,7 @@ def draw_body(
     disc(*BLADDER_CENTRE, BLADDER_RADIUS, BLADDER_RADIUS, bladder)
     for row, column, radius, level in hot:
         disc(row, column, radius, radius, level)
-    counts *= dose
-    if seed is None:
-        return counts
-    return np.random.default_rng(seed).poisson(counts).astype(np.float64)
+    return counts
 
 
 def detector(angle: float | None = None, orientation: Sequence[float] | None = None, **extra: object) -> Dataset:

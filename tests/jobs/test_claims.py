@@ -58,6 +58,7 @@ def event_kinds(registry: Registry, job_id: int) -> list[str]:
         return list(session.scalars(select(Event.kind).where(Event.job_id == job_id).order_by(Event.id)))
 
 
+@pytest.mark.slow
 def test_of_many_processes_that_claim_the_same_jobs_exactly_one_gets_each(
     registry: Registry, queue_job: Queue, tmp_path: Path
 ) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
 
 from node.jobs.heartbeat import GRACE_S, STALLED_AFTER_S, Cancelled, Heartbeat
 from node.jobs.infer import JobLease
@@ -162,6 +163,58 @@ def test_work_that_says_nothing_for_an_hour_is_taken_from_its_process(
     assert ended == [1]
     with registry.transaction() as session:
         assert jobs.expire_leases(session, clock.now(), max_attempts=3).queued == (claimed.id,)
+
+
+def break_database(registry: Registry) -> None:
+    """What a database that is away looks like to whoever asks it."""
+    with registry.engine.begin() as connection:
+        for table in ("deliveries", "results", "job_inputs", "jobs", "workers"):
+            connection.execute(text(f"DROP TABLE {table}"))
+
+
+def test_a_worker_told_to_stop_ends_in_its_time_even_if_the_database_is_away(
+    registry: Registry, beating: Heartbeat, claimed: ClaimedJob, clock: Clock, ended: list[int]
+) -> None:
+    with beating.hold(JobLease(claimed), LEASE_S):
+        beating.drain(GRACE_S)
+        break_database(registry)
+        clock.seconds = GRACE_S
+        beating.beat()
+    assert ended == [0]
+
+
+def test_work_that_hangs_is_ended_even_if_the_database_is_away(
+    registry: Registry, beating: Heartbeat, claimed: ClaimedJob, clock: Clock, ended: list[int]
+) -> None:
+    with beating.hold(JobLease(claimed), LEASE_S):
+        break_database(registry)
+        clock.seconds = STALLED_AFTER_S
+        with pytest.raises(OperationalError):
+            beating.beat()
+    assert ended == [1]
+
+
+def test_one_beat_that_fails_in_whatever_way_is_not_the_last(heartbeat: Heartbeat) -> None:
+    class Odd:
+        """A lease whose first renewal meets an error that no database raises."""
+
+        job_id = None
+        renewals = 0
+
+        def renew(self, *_: object) -> bool:
+            self.renewals += 1
+            if self.renewals == 1:
+                raise RuntimeError
+            return True
+
+        def stop_wanted(self, session: object) -> bool:
+            return False
+
+        def give_back(self, session: object, now: object) -> None: ...
+
+    lease = Odd()
+    with heartbeat.hold(lease, 0.4):
+        wait_for("another renewal", lambda: lease.renewals > 1, 20)
 
 
 def test_an_outcome_that_is_being_written_is_not_given_back(

@@ -16,7 +16,7 @@ from sqlalchemy import delete, select, update
 
 from node.jobs.app import Enqueuer
 from node.jobs.heartbeat import Heartbeat
-from node.jobs.infer import MAX_RETRY_BACKOFF_S, JobRunner, Outcome, retry_pause_s
+from node.jobs.infer import MAX_RETRY_BACKOFF_S, JobRunner, Outcome, retry_pause_s, store_pause_s
 from node.jobs.publish import planned_deliveries
 from node.registry import job_requests, jobs
 from node.registry.database import Registry
@@ -206,17 +206,62 @@ def test_files_that_were_deleted_fail_the_job_with_the_way_out(
     assert "send the series again" in job(registry, made.job_id).reason
 
 
-def test_a_file_that_the_store_cannot_find_now_may_be_there_at_the_next_attempt(
+def try_again(registry: Registry, running: JobRunner, job_id: int) -> Outcome:
+    """Run a job whose pause is over."""
+    with registry.transaction() as session:
+        session.execute(update(Job).values(available_at=datetime.now(UTC)))
+    return running.run(job_id).outcome
+
+
+def test_a_job_waits_for_a_file_that_is_not_in_the_store_yet_and_spends_no_attempt(
     registry: Registry, storage: LocalStorage, runner: Runner, queue_job: Queue, tmp_path: Path
 ) -> None:
     made = queue_job()
     away = tmp_path / "away.dcm"
     with storage.local_path(made.storage_key) as path:
         path.rename(away)
-    assert runner().run(made.job_id).outcome is Outcome.RETRY
-    assert made.storage_key in job(registry, made.job_id).reason
+    running = runner(max_attempts=3)
+    assert [try_again(registry, running, made.job_id) for _ in range(5)] == [Outcome.RETRY] * 5
+    waiting = job(registry, made.job_id)
+    assert (waiting.state, waiting.attempts) == ("queued", 0)
+    assert made.storage_key in waiting.reason and "Tried again in 15 s." in waiting.reason
+    assert waiting.wait_until is not None and waiting.available_at > datetime.now(UTC) + timedelta(seconds=10)
     storage.adopt(away, made.storage_key)
-    assert runner().run(made.job_id).outcome is Outcome.DONE
+    assert try_again(registry, running, made.job_id) is Outcome.DONE
+    assert (job(registry, made.job_id).attempts, job(registry, made.job_id).wait_until) == (1, None)
+
+
+def test_a_job_that_waited_a_day_for_its_file_fails_and_can_be_asked_for_again(
+    registry: Registry, storage: LocalStorage, runner: Runner, queue_job: Queue
+) -> None:
+    made = queue_job()
+    storage.delete(made.storage_key)
+    running = runner()
+    assert try_again(registry, running, made.job_id) is Outcome.RETRY
+    with registry.transaction() as session:
+        session.execute(update(Job).values(wait_until=datetime.now(UTC)))
+    assert try_again(registry, running, made.job_id) is Outcome.FAILED
+    assert job(registry, made.job_id).reason.endswith("send the series again; it was waited for 24 h.")
+    with registry.transaction() as session:
+        job_requests.retry_job(session, made.job_id, datetime.now(UTC))
+    assert try_again(registry, running, made.job_id) is Outcome.RETRY, "a new day begins"
+
+
+def test_results_that_the_store_cannot_take_now_spend_no_attempt(
+    registry: Registry, storage: LocalStorage, runner: Runner, queue_job: Queue, tmp_path: Path
+) -> None:
+    made = queue_job()
+    in_the_way = tmp_path / "store" / "results"
+    in_the_way.write_bytes(b"")  # a folder cannot be made here: what a full or absent disk looks like, also to root
+    running = runner()
+    assert try_again(registry, running, made.job_id) is Outcome.RETRY
+    assert "the results cannot be stored" in job(registry, made.job_id).reason
+    in_the_way.unlink()
+    assert try_again(registry, running, made.job_id) is Outcome.DONE
+
+
+def test_the_pause_for_the_store_grows_with_the_wait_up_to_a_limit() -> None:
+    assert [store_pause_s(waited_s) for waited_s in (0, 60, 120, 1200, 80_000)] == [15, 15, 30, 300, 300]
 
 
 def test_a_pipeline_is_loaded_once_for_many_jobs(runner: Runner, queue_job: Queue) -> None:

@@ -22,11 +22,12 @@ from sqlalchemy import select
 from node.jobs.app import INFER, Enqueuer, create_app
 from node.jobs.embedded_redis import connect, embedded_url, is_up
 from node.jobs.sweep import Sweeper
+from node.loopback import free_port
 from node.registry.database import Registry
 from node.registry.migrate import upgrade
 from node.registry.models import Event, Job, Result, Worker
 from node.storage import LocalStorage
-from tests.fixtures.programs import free_port, need_program
+from tests.fixtures.programs import need_program
 from tests.fixtures.queue import MadeJob, configuration, install_tiny_pipeline, make_job, running_redis
 from tests.fixtures.running_node import REPOSITORY, wait_for
 

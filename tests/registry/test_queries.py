@@ -8,10 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from node.registry import queries
 from node.registry.database import Registry
+from node.registry.deliveries import NEVER
 from node.registry.events import add_event
 from node.registry.intake import register
 from node.registry.models import Delivery, Job, JobInput, Result, Series, Study, Worker
@@ -98,6 +99,17 @@ def test_a_study_shows_its_series_jobs_deliveries_and_events(filled: Registry) -
     assert [row.series_uid for row in view.series] == ["1.1.1"]
     assert view.routing == {"1.1.1": None}
     assert [event.kind for event in view.events] == ["series.opened", "job.done"]
+
+
+def test_a_delivery_that_waits_for_nothing_shows_no_next_attempt(filled: Registry) -> None:
+    with filled.transaction() as session:
+        session.execute(update(Delivery).where(Delivery.state == "sent").values(next_attempt_at=NEVER))
+    with filled.reading() as session:
+        view = queries.study_view(session, "1.1")
+    assert view is not None
+    assert {(row.state, row.next_attempt_at is None) for row in view.jobs[0].deliveries} == {
+        ("sent", True), ("failed", False), ("pending", False),
+    }  # fmt: skip
 
 
 def test_nothing_that_pages_read_names_the_patient(filled: Registry) -> None:

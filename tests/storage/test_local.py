@@ -89,7 +89,7 @@ def test_deleting_removes_the_empty_folders_and_nothing_else(tmp_path: Path) -> 
 def test_a_missing_key_says_so(tmp_path: Path) -> None:
     with (
         pytest.raises(FileNotFoundError, match=r"no 'results/k/r1/1\.2\.seg\.dcm'"),
-        LocalStorage(tmp_path).local_path(result_key("k", 1, "seg", "1.2")),
+        LocalStorage(tmp_path).local_path(result_key("k", 1, "1.2.seg.dcm")),
     ):
         pass
 

@@ -20,9 +20,9 @@ import pytest
 from pydicom import dcmwrite
 
 from node.deliver.scu import send_files
+from node.loopback import free_port
 from node.supervise.ports import answers
 from tests.deliver.archive import Archive, running_archive
-from tests.fixtures.programs import free_port
 from tests.fixtures.queue import install_tiny_pipeline, tiny_scan
 from tests.fixtures.running_node import REPOSITORY, RunningNode, wait_for, write_configuration
 

@@ -15,9 +15,9 @@ from deploy.orthanc.run import (
     configuration,
     find_orthanc,
     find_plugins,
-    free_port,
     start_orthanc,
 )
+from node.loopback import free_port
 
 
 def test_the_configuration_stays_on_loopback_and_carries_ports_and_modalities(tmp_path: Path) -> None:

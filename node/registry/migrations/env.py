@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from alembic import context
 
+from node.registry import account_models  # noqa: F401  its tables belong to the metadata, too
 from node.registry.models import Base, UTCDateTime
 
 

@@ -1,0 +1,64 @@
+"""The description of the API: OpenAPI for programs, a plain page for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from node.dashboard.security.access import AsViewer, AtDesk
+
+router = APIRouter(prefix="/api", include_in_schema=False)
+
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "One sentence: what is wrong and the way out."},
+    },
+}
+
+
+def _problem(what: str) -> dict[str, Any]:
+    return {"description": what, "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}}}
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: _problem("No login and no token"),
+    403: _problem("The role does not allow it, or the CSRF token is missing"),
+    404: _problem("There is no such thing"),
+    409: _problem("Its state does not allow it"),
+    422: _problem("The request is not valid"),
+}
+"""Answers that every route of the API may give."""
+
+
+@router.get("/openapi.json")
+def openapi(request: Request, who: AsViewer) -> JSONResponse:
+    return JSONResponse(describe(request))
+
+
+@router.get("/docs")
+def docs(request: Request, desk: AtDesk, who: AsViewer) -> Response:
+    schema = describe(request)
+    operations = [
+        {"path": path, "method": method.upper(), **operation}
+        for path, methods in schema["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return desk.pages.page(request, "api_docs.html", {"operations": operations, "title": schema["info"]["title"]})
+
+
+def describe(request: Request) -> dict[str, Any]:
+    """The OpenAPI document, with the two ways of proving who asks."""
+    schema: dict[str, Any] = request.app.openapi()
+    schema.setdefault("components", {})["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer"},
+        "session": {"type": "apiKey", "in": "cookie", "name": "osteon_session"},
+    }
+    schema["security"] = [{"token": []}, {"session": []}]
+    return schema

@@ -1,0 +1,18 @@
+"""The pages, one module for each group; a module's `router` is listed here and nowhere else."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from node.dashboard.pages import account, audit, door, live, overview, studies, system, users
+
+ROUTERS: tuple[APIRouter, ...] = (
+    door.router,
+    system.router,
+    live.router,
+    overview.router,
+    studies.router,
+    users.router,
+    audit.router,
+    account.router,
+)

@@ -1,0 +1,180 @@
+"""Names of the intervals of a spine, and the sentences that say how sure they are.
+
+`Spine` + field of view -> `Naming`.
+
+The rule is the reader's: count upward from the sacrum, the body above it is L5. Without ribs nobody can tell six lumbar
+vertebrae from five and a T12, so the rule is stated with every result. Where there is no sacrum to count from, a name
+is a guess and is called one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.lumbar.instances import Flag
+from pipelines.lumbar.spine import CLEAR_DISC, Spine, depth_and_area
+
+UPWARD = tuple(f"L{n}" for n in range(5, 0, -1)) + tuple(f"T{n}" for n in range(12, 0, -1))
+"""Vertebrae above the sacrum, from below."""
+
+ROOM_FOR_SACRUM_MM = 45.0
+"""If so much of the field of view lies below the lowest body, a sacrum would have shown."""
+
+SHALLOW_DISC = 0.75
+THIN_DISC = 0.5
+"""Depth and height of the lowest disc, as shares of the discs above, below which it counts as rudimentary."""
+
+COUNTED = (
+    "Levels were counted upward from the sacrum (the vertebra above it is named L5); without the ribs in view, "
+    "four or six lumbar vertebrae cannot be told from five."
+)
+
+
+def level_below(vertebra: str) -> str:
+    """Return the level between a vertebra and the one below it: "L4" gives "L4/L5", "L5" gives "L5/S1"."""
+    steps = UPWARD.index(vertebra)
+    return f"{vertebra}/{UPWARD[steps - 1] if steps else 'S1'}"
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names of the intervals, from the top down; `names[k]` is interval k, the last is "S1" where there is a sacrum.
+
+    `above` is the vertebra above interval 0. `numbering` and `flags` are as in `LevelMap`.
+    """
+
+    names: tuple[str, ...]
+    above: str
+    numbering: str
+    flags: tuple[Flag, ...]
+
+    def pair(self, interval: int) -> str:
+        """Return the name of the level between an interval and the next; -1 is the level over the topmost."""
+        upper = self.above if interval < 0 else self.names[interval]
+        return f"{upper}/{self.names[interval + 1]}"
+
+
+def name_intervals(
+    spine: Spine, occupied: list[int], rows: tuple[int, int], spacing_mm: tuple[float, float, float]
+) -> Naming:
+    """Name every interval of a spine.
+
+    Parameters
+    ----------
+    spine
+    occupied
+        Intervals that hold a body, ascending.
+    rows
+        Rows of the volume that lie above the spine's own first row, and rows of the volume in all.
+    spacing_mm
+        (slice, row, column).
+    """
+    number = len(spine.boundaries) + 1
+    flags: list[Flag] = []
+    if spine.has_sacrum:
+        lowest, step = number - 2, 0
+        numbering = COUNTED
+    else:
+        lowest, step, numbering = _guess(spine, occupied, rows, spacing_mm)
+        flags.append(Flag("sacrum_not_visible", numbering))
+    names = tuple("S1" if k > lowest else _upward(lowest - k + step) for k in range(number))
+    above = _upward(lowest + 1 + step)
+    flags += _gaps(spine, occupied, names)
+    if spine.has_sacrum:
+        flags += _lumbosacral(spine, occupied, spacing_mm)
+    if spine.rejected:
+        bodies = "one body" if spine.rejected == 1 else f"{spine.rejected} bodies"
+        flags.append(Flag("bodies_rejected", f"Off the chain of the spine {bodies} was removed."))
+    return Naming(names, above, numbering, tuple(flags))
+
+
+def _upward(steps: int) -> str:
+    """Return the vertebra `steps` above L5. Beyond T1 there is no spine a lumbar coil sees."""
+    return UPWARD[min(max(steps, 0), len(UPWARD) - 1)]
+
+
+def _guess(
+    spine: Spine, occupied: list[int], rows: tuple[int, int], spacing_mm: tuple[float, float, float]
+) -> tuple[int, int, str]:
+    """Return the lowest lumbar interval, its steps above L5, and a sentence that says how it was named."""
+    ends_mm = [_rows_mm(spine, k, spacing_mm) for k in occupied]
+    discs = [k for k in set(spine.disc_boundary.tolist()) if spine.boundaries[k].evidence > CLEAR_DISC]
+    lowest = max([*occupied[-1:], *discs], default=len(spine.boundaries) - 1)
+    if ends_mm:
+        room_mm = (rows[1] - rows[0]) * spacing_mm[1] - ends_mm[-1][1]
+        if room_mm < ROOM_FOR_SACRUM_MM:
+            centre_mm = rows[1] * spacing_mm[1] / 2 - rows[0] * spacing_mm[1]
+            nearest = int(np.argmin([abs(np.mean(end) - centre_mm) for end in ends_mm]))
+            step = max(0, 2 - (lowest - occupied[nearest]))
+            return lowest, step, (
+                "The sacrum lies outside the field of view: the vertebra nearest to the middle of the field was "
+                f"taken for {_upward(lowest - occupied[nearest] + step)}, so every level is uncertain."
+            )  # fmt: skip
+    return lowest, 0, "No sacrum was found: the lowest vertebra was taken for L5, so every level is uncertain."
+
+
+def _rows_mm(spine: Spine, interval: int, spacing_mm: tuple[float, float, float]) -> tuple[float, float]:
+    rows = spine.bodies.index[spine.body_interval == interval, 1]
+    return float(rows.min() * spacing_mm[1]), float(rows.max() * spacing_mm[1])
+
+
+def _gaps(spine: Spine, occupied: list[int], names: tuple[str, ...]) -> list[Flag]:
+    """Flags for vertebrae and discs that the chain needs and the map lacks."""
+    flags = []
+    last = len(spine.boundaries) - 1 if spine.has_sacrum else (occupied[-1] if occupied else -1)
+    missing = [names[k] for k in range(occupied[0], last + 1) if k not in occupied] if occupied else []
+    if missing:
+        sentence = f"No vertebral body was found at {', '.join(missing)}; the levels above may be counted wrongly."
+        flags.append(Flag("levels_uncertain", sentence))
+    held = set(spine.disc_boundary.tolist())
+    pairs = [
+        f"{names[k]}/{names[k + 1]}"
+        for k in range(len(spine.boundaries))
+        if k in occupied and (k + 1 in occupied or names[k + 1] == "S1") and k not in held
+    ]
+    if pairs:
+        flags.append(Flag("discs_missing", f"No disc was found at {', '.join(pairs)}."))
+    return flags
+
+
+def _lumbosacral(spine: Spine, occupied: list[int], spacing_mm: tuple[float, float, float]) -> list[Flag]:
+    """Flags for what makes the last lumbar vertebra doubtful."""
+    flags = []
+    last = len(spine.boundaries) - 1
+    if "sacrum_was_body" in spine.remarks:
+        flags.append(Flag("body_reassigned", "Bone labelled as a vertebral body was taken for sacrum."))
+    if "body_was_sacrum" in spine.remarks:
+        flags.append(Flag("body_reassigned", "Bone labelled as sacrum above the lowest disc was taken for L5."))
+    weak = spine.boundaries[-1].evidence < CLEAR_DISC and last not in spine.disc_boundary
+    if weak or {"second_segment", "body_was_sacrum"} & spine.remarks or len(occupied) < 2:
+        flags.append(Flag("levels_uncertain", "Where the sacrum begins is doubtful, and so is the count of levels."))
+    signs = _transitional_signs(spine, last, spacing_mm)
+    if signs:
+        sentence = f"Possible lumbosacral transitional vertebra ({'; '.join(signs)}): the level names are uncertain."
+        flags.append(Flag("transitional", sentence))
+    return flags
+
+
+def _transitional_signs(spine: Spine, last: int, spacing_mm: tuple[float, float, float]) -> list[str]:
+    """Return signs of a transitional vertebra that masks can show (after O'Driscoll 1996: the lowest disc)."""
+    signs = []
+    if "remnant_disc" in spine.remarks:
+        signs.append("a disc within the sacrum")
+    if "second_segment" in spine.remarks:
+        signs.append("a narrow upper end of the sacrum")
+    shapes = {}
+    for k in range(max(0, last - 3), last + 1):
+        disc = spine.discs.select(spine.disc_boundary == k)
+        if len(disc):
+            depth, area = depth_and_area(disc, spacing_mm)
+            shapes[k] = (depth, area / max(depth, 1.0))
+    others = [shape for k, shape in shapes.items() if k != last]
+    if last in shapes and len(others) >= 2:
+        depth, thickness = np.array(shapes[last]) / np.median(others, axis=0)
+        if depth < SHALLOW_DISC:
+            signs.append("a lowest disc of small depth")
+        if thickness < THIN_DISC:
+            signs.append("a lowest disc less than half as high as those above")
+    return signs
