@@ -72,7 +72,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def joint_loss(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Dice of metastasis and bladder over the batch, cross-entropy of all pixels, cross-entropy of the tiles' labels."""
+    """Dice of metastasis and bladder over the batch + cross-entropy of all pixels + cross-entropy of tile labels."""
     tiles, labels, targets = batch
     pixels, names = network(tiles)
     outlines = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
