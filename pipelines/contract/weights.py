@@ -43,7 +43,7 @@ class ModelCard(BaseModel):
     Attributes
     ----------
     name
-        Stem of both files, for example "bone-scan-segmenter"; also the key under which a pipeline asks for it.
+        Stem of both files, for example "bone-scan-network"; also the key under which a pipeline asks for it.
     version
         Free text that changes with every training run.
     pipeline
