@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.pages import account, audit, door, live, overview, studies, system, users
+from node.dashboard.pages import account, audit, door, jobs, live, overview, studies, system, users
 
 ROUTERS: tuple[APIRouter, ...] = (
     door.router,
     system.router,
     live.router,
     overview.router,
+    jobs.router,
     studies.router,
     users.router,
     audit.router,
