@@ -81,23 +81,31 @@ def dry_run(
     complete = True
     changes: list[Change] = []
     rows = session.execute(
-        select(Series.id, Series.headers, Series.series_uid, Series.first_received_at, Study.study_uid)
+        select(
+            Series.id,
+            Series.headers,
+            Series.instance_count,
+            Series.series_uid,
+            Series.first_received_at,
+            Study.study_uid,
+        )
         .join(Study, Study.id == Series.study_id)
         .where(Series.first_received_at >= since, Series.state == SeriesState.COMPLETE.value)
         .order_by(Series.first_received_at.desc(), Series.id.desc())
         .limit(MAX_SERIES + 1)
     )
-    for series_id, headers, series_uid, received_at, study_uid in rows:
+    for series_id, kept, instances, series_uid, received_at, study_uid in rows:
         if asked == MAX_SERIES or clock() > ends_at:
             complete = False
             break
         asked += 1
+        headers = {**kept, "InstanceCount": instances}
         missing = added - set(headers)
         if missing and opened < MAX_FILES:
             opened += 1
             more = _stored_headers(session, storage, series_id, missing)
             unread += more is None
-            headers = {**headers, **(more or {})}
+            headers |= more or {}
         elif missing:
             unread += 1
         before, after = route(headers, old, installed), route(headers, new, installed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.pages import account, audit, destinations, door, jobs, live, overview, studies, system, users
+from node.dashboard.pages import account, audit, destinations, door, jobs, live, overview, routing, studies, system, users
 
 ROUTERS: tuple[APIRouter, ...] = (
     door.router,
@@ -13,6 +13,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     overview.router,
     jobs.router,
     studies.router,
+    routing.router,
     destinations.router,
     users.router,
     audit.router,
