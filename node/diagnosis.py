@@ -188,6 +188,7 @@ def check_destination(configuration: Configuration, destination: Destination) ->
     from node.deliver.scu import probe
 
     subject = f"destination {destination.name}"
+    yield from check_pause(configuration, destination.name)
     answer = probe(destination, calling_aet=configuration.settings.listen.ae_title)
     if not answer.echo.ok:
         yield Check(subject, "failed", answer.echo.sentence)
@@ -199,3 +200,27 @@ def check_destination(configuration: Configuration, destination: Destination) ->
         else:
             text = f"not accepted by the peer; take '{kind}' out of its `send`, or enable the SOP class there"
             yield Check(f"{subject}, {kind}", "failed", text)
+
+
+def check_pause(configuration: Configuration, name: str) -> Iterator[Check]:
+    """A warning if a person has paused the destination; nothing where the database is not there to ask."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from node.registry.database import Registry
+    from node.registry.destinations import paused
+
+    url = make_url(configuration.database_url)
+    if url.drivername == "sqlite" and not Path(url.database or "").exists():
+        return
+    registry = Registry(configuration.database_url)
+    try:
+        with registry.reading() as session:
+            pause = paused(session).get(name)
+    except SQLAlchemyError:  # away, or of an older schema: check_database says so
+        return
+    finally:
+        registry.dispose()
+    if pause is not None:
+        text = f"paused since {pause.since:%Y-%m-%d %H:%M} UTC by {pause.by}; its results wait until"
+        yield Check(f"destination {name}", "warning", f"{text} `osteon destination resume {name}`")

@@ -23,7 +23,8 @@ from node.assemble.companion import CompanionSearch, find_companion
 from node.assemble.completion import judge
 from node.assemble.conditions import check
 from node.assemble.routing import RuleTrace, route
-from node.assemble.rules import Companion, Rule, Rules, load_rules
+from node.assemble.rule_book import RuleBook
+from node.assemble.rules import Companion, Rule, Rules
 from node.assemble.setbacks import Setbacks
 from node.registry.database import Registry
 from node.registry.events import add_event
@@ -94,7 +95,7 @@ class Assembler:
     enqueue
         Wakes a worker up for a queued job.
     rules, installed
-        For tests; None loads the configuration's rules and asks for the installed pipelines.
+        For tests; None follows the configuration's rules as they change and asks for the installed pipelines.
     """
 
     def __init__(
@@ -110,8 +111,7 @@ class Assembler:
         self._configuration = configuration
         self._registry = registry
         self._enqueue = enqueue
-        self._rules = rules or load_rules(configuration)
-        self._by_name = {rule.name: rule for rule in self._rules.rules}
+        self._book = RuleBook(configuration, rules)
         self._installed = frozenset(iter_pipeline_names() if installed is None else installed)
         self._held_series, self._held_jobs = Setbacks("series"), Setbacks("job")
 
@@ -123,6 +123,8 @@ class Assembler:
         sqlalchemy.exc.OperationalError, InterfaceError
             If the database cannot be reached.
         """
+        if self._book.refresh():
+            self._book.tell(self._registry, now)
         with self._registry.reading() as session:
             candidates = open_series(session, MAX_PER_STEP + len(self._held_series))
         completed = 0
@@ -140,6 +142,10 @@ class Assembler:
         self._wake(planned)
         queued = sum(job.queued for job in planned)
         return AssemblyReport(completed, queued, len(planned) - queued)
+
+    @property
+    def _rules(self) -> Rules:
+        return self._book.rules
 
     def force_complete(self, series_uid: str, now: datetime) -> None:
         """Take a series as complete at the next step; PermanentError if there is none of that UID."""
@@ -190,7 +196,7 @@ class Assembler:
         planned = []
         keys = []
         for fired in trace.fired:
-            plan = self._plan(session, series, self._by_name[fired.rule], fired, now)
+            plan = self._plan(session, series, self._rules.by_name[fired.rule], fired, now)
             keys.append(plan.key)
             job = plan_job(session, plan, now)
             if job is not None:
@@ -254,7 +260,7 @@ class Assembler:
         lock_study(session, waiting.study_id)
         study = series_of_study(session, waiting.study_id)
         primary = next((series for series in study if series.id == waiting.series_id), None)
-        rule = self._by_name.get(waiting.rule)
+        rule = self._rules.by_name.get(waiting.rule)
         wanted = rule.companion if rule else None
         if primary is None or wanted is None:
             return stop_waiting(session, waiting.job_id, "Its rule no longer asks for a companion.", now)

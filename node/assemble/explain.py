@@ -13,11 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from node.assemble.companion import find_companion
 from node.assemble.instance_file import InstanceFile, UnregistrableError, read_instance
 from node.assemble.routing import Trace, route, trace_lines
 from node.assemble.rules import Rules, load_rules
-from node.registry.series import SeriesFacts
+from node.registry.series import SeriesFacts, series_facts, series_of_study
 from node.registry.states import SeriesState
 from node.settings import Configuration
 from node.storage.walk import walk
@@ -85,11 +87,31 @@ def explain(configuration: Configuration, paths: Iterable[Path]) -> list[SeriesT
     return traces + problems
 
 
+def explain_received(session: Session, rules: Rules, series_uid: str) -> SeriesTrace:
+    """Route a series that was received, by what the registry kept of it; nothing is written.
+
+    Raises
+    ------
+    PermanentError
+        If there is no such series.
+    """
+    series = series_facts(session, series_uid)
+    trace = route(series.headers, rules, frozenset(iter_pipeline_names()))
+    return SeriesTrace(
+        files=(),
+        series_uid=series.series_uid,
+        modality=str(series.headers.get("Modality", "")),
+        description=str(series.headers.get("SeriesDescription", "")),
+        trace=trace,
+        companions=_companions(trace, rules, series, series_of_study(session, series.study_id)),
+    )
+
+
 def explain_text(trace: SeriesTrace) -> str:
     """A trace for people: which series, what follows, then every rule with every condition."""
     if trace.trace is None:
         return trace.problem
-    count = f"{len(trace.files)} file{'s' if len(trace.files) != 1 else ''}"
+    count = f"{len(trace.files)} file{'s' if len(trace.files) != 1 else ''}" if trace.files else "as received"
     said = f"'{trace.description}'" if trace.description else "no description"
     lines = [f"series {trace.series_uid} ({trace.modality or 'no modality'}, {said}, {count})"]
     lines += trace_lines(trace.trace)
@@ -121,12 +143,6 @@ def _explain_series(
     installed: frozenset[str],
 ) -> SeriesTrace:
     trace = route(series.headers, rules, installed)
-    matched = {rule.rule for rule in trace.rules if rule.matched}
-    companions: dict[str, str | None] = {}
-    for rule in rules.rules:
-        if rule.companion is not None and rule.name in matched:
-            best = find_companion(rule.companion, series, study).series
-            companions[rule.name] = best.series_uid if best else None
     first = found[0][1]
     return SeriesTrace(
         files=tuple(file for file, _ in found),
@@ -135,5 +151,15 @@ def _explain_series(
         modality=first.text("Modality"),
         description=first.text("SeriesDescription"),
         trace=trace,
-        companions=companions,
+        companions=_companions(trace, rules, series, study),
     )
+
+
+def _companions(trace: Trace, rules: Rules, series: SeriesFacts, study: list[SeriesFacts]) -> dict[str, str | None]:
+    matched = {rule.rule for rule in trace.rules if rule.matched}
+    found: dict[str, str | None] = {}
+    for rule in rules.rules:
+        if rule.companion is not None and rule.name in matched:
+            best = find_companion(rule.companion, series, study).series
+            found[rule.name] = best.series_uid if best else None
+    return found

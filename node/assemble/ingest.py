@@ -27,7 +27,8 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
 from node.assemble.instance_file import UnregistrableError, digest_file, read_instance
-from node.assemble.rules import Rules, load_rules
+from node.assemble.rule_book import RuleBook
+from node.assemble.rules import Rules
 from node.errors import OsteonError
 from node.logs import describe_exception
 from node.registry.database import Registry
@@ -108,7 +109,8 @@ class Ingest:
         self._lock_file = configuration.data_dir / "spool" / "ingest.lock"
         self._registry = registry
         self._storage = storage
-        self._attributes = (rules or load_rules(configuration)).attributes()
+        self._book = RuleBook(configuration, rules)
+        self._attributes = self._book.rules.attributes()
         self._not_before: dict[str, datetime] = {}
         self._movers = ThreadPoolExecutor(MOVERS, "ingest").map if MOVERS > 1 else map
 
@@ -123,6 +125,8 @@ class Ingest:
         with self._alone() as alone:
             if not alone:
                 return IngestReport()
+            if self._book.refresh():
+                self._attributes = self._book.rules.attributes()
             # The ends first: whatever an ended association sent is then in the listing that follows.
             ended = sorted(ended_associations(self._folders.inbox))
             entries, strangers = self._entries()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,6 +77,10 @@ class Rules:
     rules: tuple[Rule, ...]
     file: Path
 
+    @cached_property
+    def by_name(self) -> dict[str, Rule]:
+        return {rule.name: rule for rule in self.rules}
+
     def attributes(self) -> frozenset[str]:
         """Names of all attributes that some rule asks for; the intake keeps them."""
         conditions = [rule.match for rule in self.rules]
@@ -91,15 +96,24 @@ def load_rules(configuration: Configuration) -> Rules:
     ConfigurationError
         With every mistake, as 'file: key: what is wrong'.
     """
-    file = configuration.config_dir / FILE_NAME
-    if not file.exists():
-        file = REPOSITORY_CONFIG / FILE_NAME
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{file}: cannot be read: {error}"]) from error
+    file = rules_file(configuration)
+    text = read_rules(file)
     names = frozenset(destination.name for destination in configuration.destinations)
     return parse_rules(text, file, names)
+
+
+def rules_file(configuration: Configuration) -> Path:
+    """The file whose rules are in force."""
+    file = configuration.config_dir / FILE_NAME
+    return file if file.exists() else REPOSITORY_CONFIG / FILE_NAME
+
+
+def read_rules(file: Path) -> str:
+    """The text of a file of rules; ConfigurationError if it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{file}: cannot be read: {error}"]) from error
 
 
 def parse_rules(text: str, file: Path, destinations: Collection[str]) -> Rules:

@@ -35,6 +35,7 @@ COMMANDS = {
     "route": ("node.cli.route:route", "Ask which rule fires for a series, and why."),
     "send": ("node.cli.send:send", "C-STORE files or folders to a DICOM node."),
     "job": ("node.cli.job:job", "List, retry, cancel or re-run jobs; resend results."),
+    "destination": ("node.cli.destination:destination", "Pause, resume or list the places results go to."),
     "users": ("node.cli.users:users", "Make and manage accounts and API tokens of the dashboard."),
     "doctor": ("node.cli.doctor:doctor", "Check configuration, services, weights and destinations."),
     "phantom": ("node.cli.research:phantom", "Make simulated patients as DICOM, with truth masks."),

@@ -149,9 +149,8 @@ class DeliveryRunner:
             for claim in claims:
                 try:
                     paths[files.enter_context(self._storage.local_path(claim.storage_key))] = claim
-                except FileNotFoundError as error:
-                    sentence = f"{error}; run the job again to make the result anew"
-                    outcomes.append((claim, SendOutcome(Path(), claim.sop_uid, False, False, None, sentence)))
+                except OSError as error:
+                    outcomes.append((claim, _not_in_store(claim, error)))
             if paths:
                 sent = send_files(
                     list(paths),
@@ -217,3 +216,11 @@ class DeliveryRunner:
         with self._registry.transaction() as session:
             confirmations.note_unverified(session, claim, self._clock(), again, reason)
         log.warning("delivery.unconfirmed", delivery=claim.id, destination=claim.destination, reason=reason)
+
+
+def _not_in_store(claim: ClaimedDelivery, error: OSError) -> SendOutcome:
+    """A result that cannot be read: for good where retention deleted it, else until the store is back."""
+    deleted = claim.files_deleted_at is not None
+    why = str(error) if isinstance(error, FileNotFoundError) else f"the store cannot be read: {error.strerror or error}"
+    way_out = "retention deleted it; run the job again" if deleted else "if it stays so, run the job again"
+    return SendOutcome(Path(), claim.sop_uid, False, not deleted, None, f"{why}; {way_out}")

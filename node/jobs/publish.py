@@ -12,8 +12,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 from node.errors import StoreUnavailable
 from node.identity import identity
@@ -35,6 +37,7 @@ from node.results import (
     write_results,
 )
 from node.settings import Configuration, Destination
+from node.settings.model import ResultSettings
 from node.storage import Storage, result_key
 from pipelines.contract import Findings
 
@@ -75,7 +78,8 @@ def publish(
     context = ResultContext(
         job_key=claim.key,
         revision=claim.revision,
-        created_at=claim.created_at.astimezone(),  # the job's, not now: a second attempt must write the same bytes
+        # The job's time, not now, and in one zone on every host: a second attempt must write the same bytes.
+        created_at=site_time(claim.created_at, configuration.settings.results),
         node=identity(configuration.settings.listen.ae_title),
         supersedes=_superseded(earlier),
     )
@@ -94,6 +98,11 @@ def publish(
         deliveries=tuple(planned_deliveries(results, claim.destinations, configuration.destinations)),
         summary=summary(findings, objects),
     )
+
+
+def site_time(moment: datetime, settings: ResultSettings) -> datetime:
+    """`moment` in the hospital's zone: DICOM dates and times are local ones, like those of the scanners beside us."""
+    return moment.astimezone(ZoneInfo(settings.timezone) if settings.timezone else None)
 
 
 def planned_deliveries(

@@ -81,7 +81,7 @@ def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chor
     from node.assemble.orphans import Orphans
     from node.assemble.refused import Refused
     from node.assemble.retention import Retention
-    from node.receive.janitor import sweep_partials
+    from node.receive.janitor import sweep_spool
 
     settings = configuration.settings
     storage = LocalStorage(configuration.data_dir)
@@ -97,8 +97,8 @@ def _chores(configuration: Configuration, registry: Registry) -> tuple[list[Chor
     assembler = Assembler(configuration, registry, storage, wake)
 
     def janitor(now: datetime) -> int:
-        partials = sweep_partials(spool, settings.spool.stale_partial_s, now.timestamp())
-        return partials + remove_stale_folders(configuration.data_dir)
+        swept = sweep_spool(spool, settings.spool.stale_partial_s, now.timestamp())
+        return swept + remove_stale_folders(configuration.data_dir)
 
     quick = [
         Chore("ingest", ingest.step, INGEST_EVERY_S),

@@ -1,7 +1,7 @@
 """The room that talks to scanners and the PACS: associations in, durable files out.
 
     supervisor  run_listeners: opens the port, forks `listen.processes` listeners, restarts those that die
-    listener    run_listener: one process; accepts, hands over, drains on SIGTERM
+    listener    one process; accepts, hands over, drains on SIGTERM
       waiting_room  everything before an association: silent sockets, TLS handshakes, the A-ASSOCIATE-RQ's bytes
       admission     who may open an association (called and calling AE title, how many at once)
       contexts      which presentation contexts are accepted
@@ -28,12 +28,5 @@ if TYPE_CHECKING:
 def run_listeners(configuration: Configuration, ready: Callable[[str, int], None] | None = None) -> None:
     """Listen with `listen.processes` supervised processes; see `node.receive.supervisor.run_listeners`."""
     from node.receive.supervisor import run_listeners as run
-
-    run(configuration, ready)
-
-
-def run_listener(configuration: Configuration, ready: Callable[[str, int], None] | None = None) -> None:
-    """Listen in this process alone; see `node.receive.listener.run_listener`."""
-    from node.receive.listener import run_listener as run
 
     run(configuration, ready)

@@ -102,11 +102,15 @@ class InboundAssociation(Association):
         """Seconds since the peer last said something; 0 in the middle of a message."""
         return self._layer.quiet_s
 
+    def never_begun(self) -> None:
+        """Close the connection of an association for which no thread could be started."""
+        self._line.release_resources()
+
     def run_reactor(self) -> None:
         """The thread: negotiate, serve, end."""
-        self._layer.start()
-        self._started_dul = True
         try:
+            self._layer.start()
+            self._started_dul = True
             request = self._first_primitive()
             if isinstance(request, A_ASSOCIATE):
                 self._negotiate(request)
@@ -166,6 +170,9 @@ class InboundAssociation(Association):
 
     def _close(self) -> None:
         """Let the state machine end in good order, then end it in any case."""
+        if not self._started_dul:
+            self.never_begun()
+            return
         deadline = time.monotonic() + CLOSING_S
         while self._layer.is_alive() and time.monotonic() < deadline and not self._layer.stop_dul():
             self._layer.bell.wait(0.05)

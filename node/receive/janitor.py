@@ -1,6 +1,7 @@
 """What killed listeners leave behind: partial files, records of associations without an end.
 
-Called when a listener starts, when its supervisor finds one dead, and by upkeep on a timer; all at once does no harm.
+`sweep_spool` is called when a listener starts, when its supervisor finds one dead, and by upkeep on a timer; all at
+once does no harm.
 Nothing that was acknowledged is ever removed here: instances in the inbox are not looked at.
 """
 
@@ -19,6 +20,23 @@ ABANDONED_S = 60.0
 """Age from which an unlocked `.new` mark belongs to no process that is just starting."""
 
 log = structlog.get_logger(__name__)
+
+
+def sweep_spool(spool: SpoolFolders, older_than_s: float, now: float) -> int:
+    """Both of the below; what the file system does not allow now is told, and left to the next time.
+
+    Returns
+    -------
+    int
+        How many partial files were removed and associations marked.
+    """
+    done = 0
+    try:
+        done += len(mark_orphans(spool))
+        done += sweep_partials(spool, older_than_s, now)
+    except OSError as error:
+        log.error("spool not swept", file=error.filename, error=error.strerror)
+    return done
 
 
 def sweep_partials(spool: SpoolFolders, older_than_s: float, now: float) -> int:

@@ -7,7 +7,6 @@ An association that is aborted loses nothing: what was acknowledged is durable, 
 
 from __future__ import annotations
 
-import signal
 import socket
 import threading
 import time
@@ -17,10 +16,8 @@ import structlog
 
 from node.receive.admission import AdmissionRules
 from node.receive.association import House, InboundAssociation, make_ae
-from node.receive.janitor import mark_orphans, sweep_partials
 from node.receive.liveness import LivingProcess
 from node.receive.occupancy import Occupancy
-from node.receive.port import open_port
 from node.receive.reception import SpoolRules
 from node.receive.tls import server_context
 from node.receive.waiting_room import WaitingRoom
@@ -111,7 +108,12 @@ class Listener:
         self._occupancy.change(self._slot, +1)
         with self._changed:
             self._open.add(association)
-        association.start()
+        try:
+            association.start()
+        except RuntimeError as error:  # out of threads; the others go on, and this peer may come again
+            log.error("association not begun", peer=peer[0], error=str(error))
+            association.never_begun()
+            self._ended(association)
 
     def _ended(self, association: InboundAssociation) -> None:
         self._occupancy.change(self._slot, -1)
@@ -136,40 +138,3 @@ class Listener:
                     if aborts(association):
                         association.abort(block=False)
                 self._changed.wait(0.1)
-
-
-def run_listener(configuration: Configuration, ready: Callable[[str, int], None] | None = None) -> None:
-    """Listen in this process, until SIGTERM or SIGINT; must be called in the main thread.
-
-    Parameters
-    ----------
-    ready
-        Called with host and port once connections are taken; the port is the one chosen where `listen.port` is 0.
-
-    Raises
-    ------
-    ConfigurationError
-        If the port cannot be opened or the TLS files do not fit.
-    """
-    listen, spool = configuration.settings.listen, configuration.settings.spool
-    folders = SpoolFolders.create(configuration.data_dir)
-    sweep_partials(folders, spool.stale_partial_s, time.time())
-    mark_orphans(folders)
-    listening = open_port(listen.host, listen.port)
-    listener = Listener(configuration, listening, Occupancy(1))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: listener.stop())
-    announce(configuration, listening, 1, ready)
-    listener.serve()
-    log.info("listener stopped")
-
-
-def announce(
-    configuration: Configuration, listening: socket.socket, processes: int, ready: Callable[[str, int], None] | None
-) -> None:
-    """Say where connections are taken."""
-    listen = configuration.settings.listen
-    host, port = listening.getsockname()[:2]
-    log.info("listening", host=host, port=port, ae_title=listen.ae_title, processes=processes, tls=bool(listen.tls))
-    if ready is not None:
-        ready(str(host), int(port))

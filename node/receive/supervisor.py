@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from node.receive.janitor import mark_orphans, sweep_partials
-from node.receive.listener import DRAIN_S, QUIET_S, Listener, announce
+from node.receive.janitor import sweep_spool
+from node.receive.listener import DRAIN_S, QUIET_S, Listener
 from node.receive.occupancy import Occupancy
 from node.receive.port import open_port
 from node.receive.tls import server_context
@@ -90,7 +90,13 @@ class Supervisor:
 
     def _fork(self, slot: Slot) -> None:
         slot.since = time.monotonic()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory, or too many processes: the others go on
+            slot.early_deaths += 1
+            slot.start_at = slot.since + restart_delay(slot.early_deaths)
+            log.error("listener process not started", error=error.strerror)
+            return
         if pid:
             slot.pid = pid
             return
@@ -131,8 +137,7 @@ class Supervisor:
                     exit_code=os.waitstatus_to_exitcode(status),
                     restart_in_s=round(slot.start_at - now, 1),
                 )
-            mark_orphans(self._spool)
-            sweep_partials(self._spool, self._configuration.settings.spool.stale_partial_s, time.time())
+            sweep_spool(self._spool, self._configuration.settings.spool.stale_partial_s, time.time())
 
     def _end_children(self) -> None:
         deadline = time.monotonic() + DRAIN_S + 2 * QUIET_S
@@ -170,12 +175,21 @@ def run_listeners(configuration: Configuration, ready: Callable[[str, int], None
     folders = SpoolFolders.create(configuration.data_dir)
     if listen.tls is not None:
         server_context(listen.tls)  # a mistake in the files is told once, here, and not by every child
-    sweep_partials(folders, spool.stale_partial_s, time.time())
-    mark_orphans(folders)
+    sweep_spool(folders, spool.stale_partial_s, time.time())
     listening = open_port(listen.host, listen.port)
     supervisor = Supervisor(configuration, listening)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: supervisor.stop())
-    announce(configuration, listening, listen.processes, ready)
+    host, port = listening.getsockname()[:2]
+    log.info(
+        "listening",
+        host=host,
+        port=port,
+        ae_title=listen.ae_title,
+        processes=listen.processes,
+        tls=bool(listen.tls),
+    )
+    if ready is not None:
+        ready(str(host), int(port))
     supervisor.run()
     log.info("listeners stopped")

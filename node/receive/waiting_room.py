@@ -9,6 +9,7 @@ full the guest that has waited longest goes, so that silent sockets never lock o
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import ssl
@@ -30,6 +31,10 @@ TICK_S = 0.25
 
 GIVE_WAY_S = 0.002
 """How long a listener that is busier than another lets that one take a new connection first."""
+
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+EXHAUSTED_PAUSE_S = 0.25
+"""Out of file handles or memory: how long accepting rests, instead of filling the processor and the log."""
 
 A_ASSOCIATE_RQ = 0x01
 TLS_HANDSHAKE = 0x16
@@ -155,6 +160,8 @@ class WaitingRoom:
             return  # another process was faster
         except OSError as error:
             log.warning("connection not accepted", error=str(error))
+            if error.errno in EXHAUSTED:
+                time.sleep(EXHAUSTED_PAUSE_S)  # the connection stays in the queue, and would be taken up at once again
             return
         peer = (str(address[0]), int(address[1]))
         try:

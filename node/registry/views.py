@@ -19,6 +19,8 @@ class JobRow:
     study_uid: str
     pipeline: str
     rule: str
+    modality: str
+    source_aet: str
     state: str
     reason: str
     priority: int

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints
 
 AETitle = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -93,6 +94,21 @@ class DeliverySettings(_Section):
     lease_s: Annotated[float, Field(ge=2)] = 120.0
 
 
+def _known_zone(name: str) -> str:
+    try:
+        if name:
+            ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError("no time zone of that name is known; write one like Asia/Shanghai or Europe/Berlin") from error
+    return name
+
+
+class ResultSettings(_Section):
+    """`timezone` is the zone of the dates and times in results (IANA name); empty means this machine's."""
+
+    timezone: Annotated[str, AfterValidator(_known_zone)] = ""
+
+
 class RetentionSettings(_Section):
     """Files of studies that are processed and delivered are deleted after `days`, or earlier under disk pressure.
 
@@ -107,7 +123,10 @@ class RetentionSettings(_Section):
 
 
 class DashboardSettings(_Section):
-    """`public_url` is how browsers reach it; an https one marks cookies Secure, and is needed behind a TLS proxy."""
+    """`public_url` is how browsers reach it; an https one marks cookies Secure, and is needed behind a TLS proxy.
+
+    `viewer_url` is a study's address in the hospital's viewer, `{study_uid}` standing for its UID; "" shows no link.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
@@ -117,6 +136,7 @@ class DashboardSettings(_Section):
     session_absolute_s: Annotated[float, Field(ge=300)] = 43200.0
     patient_names: tuple[Literal["viewer", "operator", "admin"], ...] = ("operator", "admin")
     metrics_from_loopback: bool = True
+    viewer_url: Annotated[str, StringConstraints(pattern=r"^(https?://\S*\{study_uid\}\S*)?$")] = ""
     live_poll_s: Annotated[float, Field(ge=0.2, le=60)] = 1.0
     language: Literal["auto", "en", "zh"] = "auto"
 
@@ -151,6 +171,7 @@ class Settings(_Section):
     queue: QueueSettings = QueueSettings()
     worker: WorkerSettings = WorkerSettings()
     delivery: DeliverySettings = DeliverySettings()
+    results: ResultSettings = ResultSettings()
     retention: RetentionSettings = RetentionSettings()
     dashboard: DashboardSettings = DashboardSettings()
     log: LogSettings = LogSettings()

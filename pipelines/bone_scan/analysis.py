@@ -1,13 +1,15 @@
-"""The method itself, one view at a time: counts in, foci and sums for the index out.
+"""The method itself: counts of one patient's views in, foci and sums for the index out.
 
-view -> prepared windows -> tiles -> network (tile labels, pixel classes) -> gate -> blended probabilities -> class map
-on the source grid -> foci -> uptake sums of each window and of the counts.
+each view -> prepared windows -> tiles -> network (tile labels, pixel classes); all views' labels -> is the patient
+positive? -> gate -> blended probabilities -> class map on the source grid -> foci -> uptake sums of each window and of
+the counts.
 
 Numbers only: no DICOM object is read or written here, and no sentence composed (`findings` does that).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +19,7 @@ from pipelines.bone_scan.bstbi import UptakeSums, uptake_sums
 from pipelines.bone_scan.lesions import BLADDER, METASTASIS, FociOfView, find_foci
 from pipelines.bone_scan.levels import WINDOW_FACTORS, to_grey, window
 from pipelines.bone_scan.prepare import PreparedView, prepare_view
-from pipelines.bone_scan.tiles import Gate, blend, gate, pelvic_tiles, split, tile_starts
+from pipelines.bone_scan.tiles import Gate, blend, gate, is_positive, pelvic_tiles, split, tile_starts
 from pipelines.contract.provenance import Stopwatch
 
 
@@ -28,6 +30,21 @@ class Network(Protocol):
         """(tile, window, 256, 256) -> probabilities of metastasis and bladder (tile, 2), and per pixel of background,
         metastasis and bladder (tile, 3, 256, 256)."""
         ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One view to analyse.
+
+    counts : (rows, columns), more is hotter; negative values become 0. spacing_mm : row and column pitch, None where
+    unknown. name : "anterior" or "posterior". prepared : what `prepare_view` made of these counts and this spacing
+    with the same window factors; None to have it done.
+    """
+
+    counts: np.ndarray
+    spacing_mm: tuple[float, float] | None
+    name: str
+    prepared: PreparedView | None = None
 
 
 @dataclass(frozen=True)
@@ -63,45 +80,67 @@ class ViewAnalysis:
     count_sums: UptakeSums
 
 
-def analyse_view(
-    counts: np.ndarray,
-    spacing_mm: tuple[float, float] | None,
-    name: str,
+@dataclass(frozen=True)
+class _Judged:
+    """A view with the network's answers, before the gate."""
+
+    view: View
+    counts: np.ndarray
+    prepared: PreparedView
+    starts: tuple[int, ...]
+    labels: np.ndarray
+    classes: np.ndarray
+
+
+def analyse(
+    views: Sequence[View],
     network: Network,
     watch: Stopwatch,
     factors: tuple[float, ...] = WINDOW_FACTORS,
-    prepared: PreparedView | None = None,
-) -> ViewAnalysis:
-    """Analyse one view.
+    tell: Callable[[str], None] = lambda name: None,
+) -> list[ViewAnalysis]:
+    """Analyse all views of one patient.
 
     Parameters
     ----------
-    counts
-        (rows, columns), more is hotter; negative values become 0.
-    spacing_mm
-        Row and column pitch, None where unknown.
-    name
-        "anterior" or "posterior".
+    views
+        One or two.
     network
         Usually an `engine.Engine`.
     watch
         Stages are timed on it.
     factors
         Upper window levels as multiples of the reference level.
-    prepared
-        The view as `prepare_view` made it of the same counts, spacing and factors; None to prepare it here.
+    tell
+        Called with a view's name before it is worked on.
     """
-    counts = np.maximum(np.asarray(counts, dtype=np.float32), 0.0)
+    judged = []
+    for view in views:
+        tell(view.name)
+        judged.append(_judge(view, network, watch, factors))
+    positive = is_positive(np.concatenate([j.labels for j in judged]))
+    return [_measure(j, positive, watch) for j in judged]
+
+
+def _judge(view: View, network: Network, watch: Stopwatch, factors: tuple[float, ...]) -> _Judged:
+    """Prepare a view and ask the network about its tiles."""
+    counts = np.maximum(np.asarray(view.counts, dtype=np.float32), 0.0)
     with watch.stage("prepare"):
-        prepared = prepared or prepare_view(counts, spacing_mm, factors)
+        prepared = view.prepared or prepare_view(counts, view.spacing_mm, factors)
         starts = tile_starts(prepared.windows.shape[1])
         tiles = split(prepared.windows, starts)
     with watch.stage("infer"):
-        tile_probabilities, classes = network.judge(tiles)
-        gates = gate(tile_probabilities, pelvic_tiles(starts, prepared.frame))
-        working = _joined(classes, starts, gates, prepared.windows.shape[1])
+        labels, classes = network.judge(tiles)
+    return _Judged(view, counts, prepared, starts, labels, classes)
+
+
+def _measure(judged: _Judged, positive: bool, watch: Stopwatch) -> ViewAnalysis:
+    """Take foci and uptake sums from a judged view."""
+    counts, prepared = judged.counts, judged.prepared
     with watch.stage("measure"):
-        found = find_foci(prepared.grid.probabilities_to_source(working), counts, prepared, name)
+        gates = gate(judged.labels, pelvic_tiles(judged.starts, prepared.frame), positive)
+        working = _joined(judged.classes, judged.starts, gates, prepared.windows.shape[1])
+        found = find_foci(prepared.grid.probabilities_to_source(working), counts, prepared, judged.view.name)
         lesions, bladder = found.classes == METASTASIS, found.classes == BLADDER
         # One mask per view serves all its windows: the burden's images then differ in what the window clips and in
         # nothing else, and the overlay shows the very pixels that were summed.
@@ -109,7 +148,7 @@ def analyse_view(
         window_sums = tuple(uptake_sums(grey, lesions, bladder) for grey in greys)
         count_sums = uptake_sums(counts, lesions, bladder)
     return ViewAnalysis(
-        name, counts, prepared, starts, tile_probabilities, tuple(gates), found, window_sums, count_sums
+        judged.view.name, counts, prepared, judged.starts, judged.labels, tuple(gates), found, window_sums, count_sums
     )
 
 

@@ -1,6 +1,6 @@
 """Measures the installed networks on held-out simulated patients, in the form of the paper's tables 1 and 2.
 
-simulate (other anatomy seeds and other physics than in training) -> the node's own analysis (`analysis.analyse_view`
+simulate (other anatomy seeds and other physics than in training) -> the node's own analysis (`analysis.analyse`
 on the `engine`) -> decisions, scores and masks against the truth -> `EvaluationReport`. The tuned threshold baseline
 runs on the same patients.
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bone_scan.analysis import Network, ViewAnalysis, analyse_view
+from pipelines.bone_scan.analysis import Network, View, ViewAnalysis, analyse
 from pipelines.bone_scan.baseline import ThresholdBaseline, score, tune
 from pipelines.bone_scan.bstbi import burden, uptake_sums
 from pipelines.bone_scan.evaluation_report import EvaluationReport, PatientResult, TileResult
@@ -97,9 +97,8 @@ def evaluate_patient(
 ) -> PatientResult:
     """Analyse one simulated patient as the node does and compare with the truth; masks on the source grid."""
     spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
-    analyses = [
-        analyse_view(counts, spacing, name, network, watch) for counts, name in zip(scan.counts, VIEWS, strict=True)
-    ]
+    views = [View(counts, spacing, name) for counts, name in zip(scan.counts, VIEWS, strict=True)]
+    analyses = analyse(views, network, watch)
     overlaps = {
         label: sum(
             (

@@ -8,9 +8,10 @@ This module stays cheap to import: torch comes with `load`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from pipelines.bone_scan.analysis import analyse_view
+from pipelines.bone_scan.analysis import View, analyse
 from pipelines.bone_scan.checks import content_refusal, field_refusal
 from pipelines.bone_scan.engine import Engine
 from pipelines.bone_scan.findings import build_findings
@@ -77,11 +78,17 @@ class BoneScanPipeline(Pipeline):
         progress(0.0, "reading the scan")
         with watch.stage("read"):
             scan, prepared = self._looked_at(inputs)
-        analyses = []
-        for number, view in enumerate(scan.views):
-            progress(0.1 + 0.8 * number / len(scan.views), f"analysing the {view.name} view")
-            ready = prepared[number] if prepared else None
-            analyses.append(analyse_view(view.counts, view.spacing_mm, view.name, self._engine, watch, prepared=ready))
+        views = [
+            View(view.counts, view.spacing_mm, view.name, ready)
+            for view, ready in zip(scan.views, prepared, strict=True)
+        ]
+        told = iter(range(len(views)))
+        analyses = analyse(
+            views,
+            self._engine,
+            watch,
+            tell=lambda name: progress(0.1 + 0.8 * next(told) / len(views), f"analysing the {name} view"),
+        )
         progress(0.9, "composing the findings")
         engine = self._engine
         provenance = Provenance(
@@ -91,12 +98,13 @@ class BoneScanPipeline(Pipeline):
         progress(1.0, "done")
         return findings
 
-    def _looked_at(self, inputs: PipelineInputs) -> tuple[PlanarScan, list[PreparedView]]:
+    def _looked_at(self, inputs: PipelineInputs) -> tuple[PlanarScan, Sequence[PreparedView | None]]:
         """Return what `check` read and prepared of the same inputs, once; else read them now."""
         checked, self._checked = self._checked, None
         if checked is not None and checked[0] == inputs:
             return checked[1], checked[2]
-        return _read(inputs), []
+        scan = _read(inputs)
+        return scan, [None] * len(scan.views)
 
 
 def _read(inputs: PipelineInputs) -> PlanarScan:

@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+SKIPPED_AT_MOST = 20
+
 CHECKPOINT, STATE = "checkpoint.safetensors", "checkpoint.json"
 
 Loss = Callable[[nn.Module, tuple[torch.Tensor, ...]], torch.Tensor]
@@ -87,6 +89,7 @@ class Trainer:
         self.optimiser = kind(self.network.parameters(), lr=settings.learning_rate, **decay)
         self.average = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.progress = Progress(0, 0.0, [])
+        self.skipped = 0
         folder.mkdir(parents=True, exist_ok=True)
 
     def fit(self, batches: Iterator[tuple[torch.Tensor, ...]], loss: Loss, report: Report | None = None) -> Progress:
@@ -95,7 +98,8 @@ class Trainer:
         Raises
         ------
         FloatingPointError
-            If the loss is not finite: the learning rate is too high or the data broken.
+            If the loss is not finite, or the gradient `SKIPPED_AT_MOST` times in a row: the learning rate is too
+            high or the data broken.
         """
         started = saved = time.monotonic()
         before, recent, smooth = self.progress.elapsed_s, [], None
@@ -172,10 +176,23 @@ class Trainer:
             )
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        self.optimiser.step()
-        self._update_average()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+            self._update_average()
+            self.skipped = 0
+        else:
+            self._skip()
         return float(value.detach())
+
+    def _skip(self) -> None:
+        """Leave the weights as they are: in bf16 a gradient may overflow although the loss is sound."""
+        self.skipped += 1
+        if self.skipped >= SKIPPED_AT_MOST:
+            raise FloatingPointError(
+                f"the gradient was not finite {self.skipped} times in a row, the last at step {self.progress.step}; "
+                "lower the rate or train in fp32"
+            )
 
     @torch.no_grad()
     def _update_average(self) -> None:

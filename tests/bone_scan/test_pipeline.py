@@ -1,274 +1,129 @@
-"""The pipeline from DICOM files to findings.
-
-An exact rule plays the network's part: hot pixels are metastases but near the midline of the pelvis, where they are
-bladder; what must come out is then known. Loading and running the real architecture is `test_engine`'s, what trained
-weights find `test_weights_at_work`'s.
-"""
+"""The engine and the pipeline around the real architecture, with random weights."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
-from pipelines.bone_scan import codes
-from pipelines.bone_scan.analysis import analyse_view
-from pipelines.bone_scan.findings import build_findings
-from pipelines.bone_scan.header_checks import header_refusal
-from pipelines.bone_scan.lesions import BLADDER, METASTASIS
-from pipelines.contract import Findings
-from pipelines.contract.provenance import Provenance, Stopwatch
-from pipelines.contract.weights import ModelCard
-from pipelines.imaging.planar import read_planar_scan
-from tests.imaging.nm_objects import (
-    BLADDER_CENTRE,
-    BLADDER_RADIUS,
-    SECONDARY_CAPTURE,
-    detector,
-    draw_body,
-    nm_object,
-    save,
+from pipelines.bone_scan.engine import MODEL, OUTPUTS, Engine
+from pipelines.bone_scan.pipeline import BoneScanPipeline
+from pipelines.contract import (
+    ComputeOptions,
+    ContentRefused,
+    DeviceError,
+    InputSeries,
+    PipelineInputs,
+    WeightsError,
+    load_pipeline_class,
 )
+from pipelines.contract.weights import ModelCard, load_model, save_model
+from tests.imaging.nm_objects import detector, draw_body, nm_object, save
 
-LESION = (300, 100, 6, 400.0)
-FRONT = draw_body(seed=11, bladder=600.0, hot=[LESION])
-BACK = draw_body(seed=12, bladder=600.0, hot=[(300, 156, 6, 400.0), (250, 160, 5, 400.0)])
-PAIR = [detector(180), detector(0)]
+torch = pytest.importorskip("torch")
 
+from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
 
-class HotPixels:
-    """An exact rule in the network's place: what saturates a window is hot; hot and central is bladder."""
-
-    def judge(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        maps = np.mean([self._maps(tiles[:, window]) for window in range(tiles.shape[1])], axis=0)
-        return maps[:, 1:].max(axis=(2, 3)), maps
-
-    @staticmethod
-    def _maps(tiles: np.ndarray) -> np.ndarray:
-        maps = np.zeros((len(tiles), 3, 256, 256), np.float32)
-        for number, tile in enumerate(tiles):
-            labels, _ = ndimage.label(ndimage.binary_opening(tile >= 1.0, np.ones((3, 3)), iterations=2))
-            for index, place in enumerate(ndimage.find_objects(labels), start=1):
-                rows, columns = place
-                big = rows.stop - rows.start > 20
-                central = abs((columns.start + columns.stop) / 2 - 128) < 20
-                if not (big and not central):
-                    maps[number, BLADDER if big else METASTASIS][labels == index] = 1.0
-        maps[:, 0] = 1.0 - maps[:, 1:].sum(axis=1)
-        return maps
-
-
-def analysed(tmp_path: Path, dataset=None, paths: list[Path] | None = None, network=None) -> Findings:
-    """Run everything but the trained network; the two windows lie close together: the rule knows one level."""
-    scan = read_planar_scan(paths or [save(dataset, tmp_path)], header_refusal)
-    watch = Stopwatch()
-    network = network or HotPixels()
-    views = [analyse_view(v.counts, v.spacing_mm, v.name, network, watch, (1.0, 0.9)) for v in scan.views]
-    return build_findings(scan, views, Provenance("bone-scan", "0", (CARD,), "CPU", "fp32", watch.seconds))
-
+pytestmark = pytest.mark.slow
 
 CARD = ModelCard(
-    name="bone-scan-network", version="0", pipeline="bone-scan", network="rule", input="tiles", outputs=("a",),
+    name=MODEL, version="0", pipeline="bone-scan", network=NETWORK, input="tiles", outputs=OUTPUTS,
     training_data="none", simulated_only=True, seed=0, steps=0, licence="Apache-2.0", intended_use="tests",
-    sha256="0" * 64,
 )  # fmt: skip
 
 
-def drawn_disc(row: float, column: float, radius: float) -> np.ndarray:
-    y, x = np.mgrid[0:1024, 0:256] + 0.5
-    return np.hypot(y - row, x - column) <= radius
+def inputs(*paths: Path) -> PipelineInputs:
+    return PipelineInputs((InputSeries("1.2.3", paths),))
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    return 2 * np.logical_and(a, b).sum() / (a.sum() + b.sum())
+def random_tiles(seed: int, count: int) -> np.ndarray:
+    return np.random.default_rng(seed).random((count, 2, 256, 256)).astype(np.float32)
 
 
-def region(findings: Findings, tracking_id: str):
-    return next(r for r in findings.regions if r.tracking_id == tracking_id)
+@pytest.fixture(scope="module")
+def random_weights(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(1)
+    save_model(BoneScanNetwork().state_dict(), CARD, folder)
+    return folder
 
 
-def mask_of(findings: Findings, tracking_id: str) -> np.ndarray:
-    found = region(findings, tracking_id)
-    return findings.segmentations[found.segmentation].label_map == found.segment_number
+@pytest.fixture(scope="module")
+def random_engine(random_weights) -> Engine:
+    return Engine.load(ComputeOptions(device="cpu", weights_dir=random_weights))
 
 
-def quantity(findings: Findings, code) -> float | None:
-    return next(q.value for q in findings.quantities if q.name == code)
+def test_the_engine_returns_probabilities_of_the_promised_shape(random_engine):
+    labels, classes = random_engine.judge(random_tiles(0, 5))
+    assert labels.shape == (5, 2)
+    assert ((labels >= 0) & (labels <= 1)).all()
+    assert classes.shape == (5, 3, 256, 256)
+    np.testing.assert_allclose(classes.sum(axis=1), 1.0, atol=1e-5)
 
 
-def test_masks_lie_on_the_frame_and_the_pixels_they_were_found_on(tmp_path):
-    findings = analysed(tmp_path, nm_object(np.stack([BACK, FRONT]), [detector(0), detector(180)]))
-    (segmentation,) = findings.segmentations
-    assert segmentation.label_map.shape == (2, 1024, 256)
-    assert segmentation.source.view_names == ("anterior", "posterior")
-    assert [f.frame_number for f in segmentation.source.frames] == [2, 1]
-    front = mask_of(findings, "anterior-lesion-1")
-    assert overlap(front[0], drawn_disc(*LESION[:3])) > 0.9
-    assert not front[1].any()
-    assert overlap(mask_of(findings, "posterior-bladder")[1], drawn_disc(*BLADDER_CENTRE, BLADDER_RADIUS)) > 0.9
-    assert [r.tracking_id for r in findings.regions] == [
-        "anterior-lesion-1", "posterior-lesion-1", "posterior-lesion-2", "anterior-bladder", "posterior-bladder",
-    ]  # fmt: skip
-    assert segmentation.display.max() == 255
-    assert segmentation.display_inverted
-    assert segmentation.key_frames == (1, 0)
+def test_a_tiles_answer_does_not_depend_on_its_batch(random_engine):
+    tiles = random_tiles(1, 5)
+    labels, classes = random_engine.judge(tiles)
+    for number in (0, 4):
+        alone = random_engine.judge(tiles[number : number + 1])
+        np.testing.assert_allclose(alone[0][0], labels[number], atol=1e-5)
+        np.testing.assert_allclose(alone[1][0], classes[number], atol=1e-5)
 
 
-def test_the_same_spot_on_the_image_is_the_other_side_on_the_other_view(tmp_path):
-    counts = np.stack([FRONT, FRONT])
-    findings = analysed(tmp_path, nm_object(counts, PAIR))
-    assert region(findings, "anterior-lesion-1").laterality.meaning == "Right"
-    assert region(findings, "posterior-lesion-1").laterality.meaning == "Left"
-    assert region(findings, "anterior-lesion-1").finding_site.meaning == "Bone of thorax"
+def test_the_engine_computes_what_the_network_computes(random_engine, random_weights):
+    """Against the plain network in eager fp32: channels-last and batching change nothing."""
+    network = BoneScanNetwork().eval()
+    network.load_state_dict(load_model(MODEL, [random_weights])[0])
+    tiles = random_tiles(2, 1)
+    with torch.inference_mode():
+        pixels, names = network(torch.from_numpy(tiles))
+    labels, classes = random_engine.judge(tiles)
+    np.testing.assert_allclose(classes, pixels.softmax(dim=1).numpy(), atol=1e-4)
+    np.testing.assert_allclose(labels, names.sigmoid().numpy(), atol=1e-4)
 
 
-def test_a_posterior_frame_gives_the_same_mask_whatever_its_place_in_the_object(tmp_path):
-    one = analysed(tmp_path, nm_object(np.stack([FRONT, BACK]), PAIR))
-    two = analysed(tmp_path, nm_object(np.stack([BACK, FRONT]), PAIR[::-1]))
-    np.testing.assert_array_equal(one.segmentations[0].label_map, two.segmentations[0].label_map)
-    assert quantity(one, codes.BSTBI) == quantity(two, codes.BSTBI)
+def test_bf16_is_an_option_and_close(random_weights, random_engine):
+    engine = Engine.load(ComputeOptions(device="cpu", precision="bf16", weights_dir=random_weights))
+    tiles = random_tiles(3, 1)
+    _, classes = engine.judge(tiles)
+    assert classes.dtype == np.float32
+    assert np.abs(classes - random_engine.judge(tiles)[1]).mean() < 0.05
 
 
-def test_two_series_give_two_segmentations_with_one_numbering_of_foci(tmp_path):
-    paths = [
-        save(nm_object(FRONT, [detector(180)], series_uid="1.2.3.1"), tmp_path, "a.dcm"),
-        save(nm_object(BACK, [detector(0)], series_uid="1.2.3.2"), tmp_path, "b.dcm"),
-    ]
-    findings = analysed(tmp_path, paths=paths)
-    assert [s.source.series_instance_uid for s in findings.segmentations] == ["1.2.3.1", "1.2.3.2"]
-    assert region(findings, "posterior-lesion-2").segmentation == 1
-    tracking = [s.tracking_id for segmentation in findings.segmentations for s in segmentation.segments]
-    assert len(set(tracking)) == len(tracking) == 5
+def test_the_whole_pipeline_runs_and_reports_progress(tmp_path, random_weights):
+    pipeline = load_pipeline_class("bone-scan")()
+    study = inputs(save(nm_object(draw_body(seed=11, bladder=600.0), [detector(180)]), tmp_path))
+    pipeline.check(study)
+    pipeline.load(ComputeOptions(device="cpu", weights_dir=random_weights))
+    told: list[tuple[float, str]] = []
+    findings = pipeline.run(study, lambda done, what: told.append((done, what)))
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[0][0] == 0.0
+    assert told[-1][0] == 1.0
+    assert findings.pipeline == "bone-scan"
+    assert [m.name for m in findings.models] == [MODEL]
+    assert all(len(m.sha256) == 64 for m in findings.models)
+    assert findings.details["device"] == "CPU"
+    assert set(findings.details["seconds"]) == {"read", "prepare", "infer", "measure"}
+    assert findings.segmentations[0].label_map.shape == (1, 1024, 256)
 
 
-@pytest.mark.parametrize(("spacing", "rows", "columns"), [((3.6, 2.9), 640, 200), ((1.8, 1.8), 1280, 320)])
-def test_other_matrices_get_masks_of_their_own_size(tmp_path, spacing, rows, columns):
-    """The same body on another grid: expected counts per mm2 are kept, so the lesion is where it was, in mm."""
-    y = (np.arange(rows) + 0.5) * spacing[0] / 2.26
-    x = (np.arange(columns) + 0.5) * spacing[1] / 2.26
-    body = ndimage.map_coordinates(
-        draw_body(seed=None, bladder=600.0, hot=[LESION]), np.meshgrid(y - 0.5, x - 0.5, indexing="ij"), order=1
-    )
-    counts = np.random.default_rng(4).poisson(body * spacing[0] * spacing[1] / 2.26**2)
-    findings = analysed(tmp_path, nm_object(counts, [detector(180)], spacing_mm=spacing))
-    mask = mask_of(findings, "anterior-lesion-1")[0]
-    assert mask.shape == (rows, columns)
-    row, column = ndimage.center_of_mass(mask)
-    assert (row + 0.5) * spacing[0] / 2.26 == pytest.approx(LESION[0], abs=1.5)
-    assert (column + 0.5) * spacing[1] / 2.26 == pytest.approx(LESION[1], abs=1.5)
-    area = next(q.value for q in region(findings, "anterior-lesion-1").quantities if q.name == codes.AREA)
-    assert area == pytest.approx(np.pi * (6 * 2.26) ** 2, rel=0.3)
+def test_refusals_device_and_weights_errors_come_from_the_right_step(tmp_path, random_weights):
+    pipeline = BoneScanPipeline()
+    static = inputs(save(nm_object(draw_body(256, 256), ImageType=["ORIGINAL", "PRIMARY", "STATIC"]), tmp_path))
+    with pytest.raises(ContentRefused, match="static view"):
+        pipeline.check(static)
+    with pytest.raises(RuntimeError, match="load"):
+        pipeline.run(static, lambda done, what: None)
+    with pytest.raises(DeviceError, match="cuda:99"):
+        pipeline.load(ComputeOptions(device="cuda:99", weights_dir=random_weights))
 
 
-def test_the_study_quantities_follow_from_the_masks(tmp_path):
-    """BSTBI recomputed here, from the label map that is written and the windows that are stated."""
-    findings = analysed(tmp_path, nm_object(np.stack([FRONT, BACK]), PAIR))
-    label_map = findings.segmentations[0].label_map
-    lesions = {r.segment_number for r in findings.regions if "lesion" in r.tracking_id}
-    per_image, by_counts = [], []
-    for frame, counts in enumerate((FRONT, BACK)):
-        lesion = np.isin(label_map[frame], list(lesions))
-        bladder = (label_map[frame] > 0) & ~lesion
-        for upper in findings.details["images"][frame]["window_upper_counts_per_pixel"]:
-            u = np.rint(255 * np.clip(counts / np.float32(upper), 0, 1).astype(np.float32))
-            per_image.append(5 * u[lesion].sum() / (4 * u[lesion].sum() + u.sum() - u[bladder].sum()))
-        by_counts.append(5 * counts[lesion].sum() / (4 * counts[lesion].sum() + counts.sum() - counts[bladder].sum()))
-    stated = [q.value for q in findings.quantities if q.name == codes.BSTBI]
-    assert stated[0] == pytest.approx(np.mean(per_image), rel=1e-6)
-    assert stated[1:] == pytest.approx(per_image, rel=1e-6)
-    assert quantity(findings, codes.BSTBI_COUNTS) == pytest.approx(np.mean(by_counts), rel=1e-6)
-    methods = [q.method for q in findings.quantities if q.name == codes.BSTBI]
-    assert "mean of 4 images" in methods[0]
-    assert all("window 0 to" in method for method in methods[1:])
-
-
-def test_a_focus_states_size_counts_contrast_and_probability(tmp_path):
-    findings = analysed(tmp_path, nm_object(FRONT, [detector(180)]))
-    found = region(findings, "anterior-lesion-1")
-    mask = mask_of(findings, "anterior-lesion-1")[0]
-    values = {(q.name.value, q.derivation.meaning if q.derivation else ""): q.value for q in found.quantities}
-    assert values["42798000", ""] == pytest.approx(mask.sum() * 2.26**2)
-    assert values["110820", "Total"] == FRONT[mask].sum()
-    assert values["110820", "Maximum"] == FRONT[mask].max()
-    assert values["LESION-TO-BACKGROUND", ""] > 5
-    assert values["111047", "Mean"] == 100.0
-    assert len(found.contours) == 1
-    assert found.contours[0].frame == 0
-
-
-def test_negative_tiles_are_left_out_and_the_pelvis_is_not(tmp_path):
-    findings = analysed(tmp_path, nm_object(draw_body(seed=1, bladder=8.0), [detector(180)]))
-    tiles = findings.details["images"][0]["tiles"]
-    assert 0 < [t["segmented"] for t in tiles].count(True) < len(tiles)
-    assert not any(t["metastases_counted"] for t in tiles)
-    assert findings.regions == ()
-    assert "does not exclude metastases" in findings.conclusion
-
-
-def test_metastases_outlined_in_a_tile_labelled_negative_do_not_count(tmp_path):
-    class Denies(HotPixels):
-        def judge(self, tiles):
-            labels, maps = super().judge(tiles)
-            return labels * [0.0, 1.0], maps * (maps[:, BLADDER].max(axis=(1, 2)) == 0)[:, None, None, None]
-
-    seen = analysed(tmp_path, nm_object(FRONT, [detector(180)]))
-    assert any("lesion" in r.tracking_id for r in seen.regions)
-    denied = analysed(tmp_path, nm_object(FRONT, [detector(180)]), network=Denies())
-    assert not any("lesion" in r.tracking_id for r in denied.regions)
-
-
-def test_a_tile_label_that_suspects_what_no_focus_shows_is_quoted(tmp_path):
-    class Suspicious(HotPixels):
-        def judge(self, tiles):
-            return np.full((len(tiles), 2), 0.83, np.float32), super().judge(tiles)[1]
-
-    findings = analysed(tmp_path, nm_object(draw_body(bladder=8.0), [detector(180)]), network=Suspicious())
-    assert findings.regions == ()
-    assert "tile labels suggest metastases (83 %)" in findings.conclusion
-
-
-def test_limitations_say_what_was_missing(tmp_path):
-    alone = analysed(tmp_path, nm_object(FRONT, sop_class=SECONDARY_CAPTURE, spacing_mm=None))
-    said = " ".join(alone.limitations)
-    for words in (
-        "research use",
-        "simulated patients only",
-        "One view only",
-        "taken as anterior",
-        "spacing",
-        "photopenic",
-    ):
-        assert words in said
-    assert {q.name for q in region(alone, "anterior-lesion-1").quantities} >= {codes.PIXELS}
-    assert alone.details["views"]["assumed"] is True
-    both = " ".join(analysed(tmp_path, nm_object(np.stack([FRONT, BACK]), PAIR)).limitations)
-    assert "One view only" not in both
-    assert "taken as anterior" not in both
-    assert "unedited" in both
-
-
-def test_details_are_json_and_carry_no_patient(tmp_path):
-    findings = analysed(tmp_path, nm_object(FRONT, PatientName="Secret^Name", PatientID="4711-Q"))
-    text = json.dumps(findings.details) + findings.conclusion + " ".join(findings.limitations)
-    assert "Secret" not in text
-    assert "4711-Q" not in text
-    assert set(findings.details["seconds"]) == {"prepare", "infer", "measure"}
-
-
-def test_no_quantity_is_given_where_it_is_zero_over_zero(tmp_path):
-    """A view in which all counts are bladder: refused as content, but if it got this far, never 0."""
-
-    class AllBladder(HotPixels):
-        @staticmethod
-        def _maps(tiles):
-            maps = np.zeros((len(tiles), 3, 256, 256), np.float32)
-            maps[:, BLADDER] = 1.0
-            return maps
-
-    findings = analysed(tmp_path, nm_object(FRONT, [detector(180)]), network=AllBladder())
-    burdens = [q for q in findings.quantities if q.name in (codes.BSTBI, codes.BSTBI_COUNTS, codes.FRACTION)]
-    assert all(q.value is None and "0/0" in q.reason for q in burdens)
-    assert "not computable" in findings.conclusion
+def test_weights_of_another_network_are_refused_by_name(tmp_path):
+    save_model({"w": torch.zeros(2, 2)}, CARD.model_copy(update={"network": "other-net"}), tmp_path)
+    with pytest.raises(WeightsError, match=rf"{MODEL}.*other-net"):
+        Engine.load(ComputeOptions(device="cpu", weights_dir=tmp_path))
+    save_model({"w": torch.zeros(2, 2)}, CARD, tmp_path)
+    with pytest.raises(WeightsError, match="do not fit the network"):
+        Engine.load(ComputeOptions(device="cpu", weights_dir=tmp_path))

@@ -24,7 +24,7 @@ from pipelines.bone_scan.prepare import (
     prepare_view,
     working_grid,
 )
-from pipelines.bone_scan.tiles import TILE_PIXELS, blend, gate, pelvic_tiles, split, tile_starts
+from pipelines.bone_scan.tiles import TILE_PIXELS, blend, gate, is_positive, pelvic_tiles, split, tile_starts
 from tests.imaging.nm_objects import BLADDER_CENTRE, draw_body
 
 SPACING = (WORKING_SPACING_MM, WORKING_SPACING_MM)
@@ -244,8 +244,16 @@ def test_the_gate_skips_negative_tiles_but_never_the_pelvis():
     inside = [s <= BLADDER_CENTRE[0] - 14 and s + TILE_PIXELS >= BLADDER_CENTRE[0] + 14 for s in starts]
     assert any(inside)
     assert all(forced for forced, within in zip(pelvic, inside, strict=True) if within)
-    probabilities = np.zeros((len(starts), 2))
-    probabilities[0, 0] = 0.5
-    decisions = gate(probabilities, pelvic)
-    assert [d.segment for d in decisions] == [True, *pelvic[1:]]
-    assert [d.metastases for d in decisions] == [True, False, False, False, False]
+    labels = np.zeros((len(starts), 2))
+    labels[0, 1] = 0.5
+    negative = gate(labels, pelvic, positive=False)
+    assert [d.segment for d in negative] == [True, *pelvic[1:]]
+    assert not any(d.metastases for d in negative)
+
+
+def test_one_positive_tile_of_any_view_opens_all_tiles_to_metastases():
+    labels = np.zeros((5, 2))
+    assert not is_positive(labels)
+    labels[3, 0] = 0.5
+    assert is_positive(labels)
+    assert all(d.segment and d.metastases for d in gate(labels, [False] * 5, positive=True))

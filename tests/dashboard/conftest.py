@@ -96,13 +96,13 @@ def log_in(browser: TestClient, name: str, password: str = PASSWORD, **fields: s
 
 @pytest.fixture
 def make_site(sqlite_registry: Registry, tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """A dashboard with these settings (`OSTEON__DASHBOARD__...`); no account yet."""
+    """A dashboard with these settings (`OSTEON__DASHBOARD__...`), of this configuration folder; no account yet."""
     made: list[Site] = []
 
-    def make(**settings: str) -> Site:
+    def make(config_dir: Path = REPOSITORY_CONFIG, **settings: str) -> Site:
         environment = {"OSTEON__SPOOL__MIN_FREE_BYTES": "0"}
         environment |= {f"OSTEON__DASHBOARD__{name.upper()}": value for name, value in settings.items()}
-        configuration = load_configuration(REPOSITORY_CONFIG, tmp_path, environment)
+        configuration = load_configuration(config_dir, tmp_path, environment)
         clock = TestClock()
         site = Site(create_app(configuration, sqlite_registry, clock), sqlite_registry, clock)
         made.append(site)

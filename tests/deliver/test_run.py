@@ -167,17 +167,40 @@ def test_a_destination_that_left_the_configuration_fails_with_a_sentence(
     assert "no destination 'old'" in sending.rows()[("seg", "old")].last_error
 
 
-def test_a_result_that_is_gone_from_the_store_fails_and_the_others_go(
+def test_a_result_that_the_store_cannot_give_now_is_sent_later_and_the_others_at_once(
+    archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry, storage: LocalStorage,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    pacs = destination(archive.port)
+    finish_job(pacs)
+    with registry.reading() as session:
+        key = session.scalars(select(Result.storage_key).where(Result.kind == "seg")).one()
+    away = tmp_path / "away"
+    with storage.local_path(key) as path:
+        path.rename(away)
+    sending = sender(pacs)
+    sending.send_due()
+    assert sending.states() == {("seg", "pacs"): "pending", ("sr", "pacs"): "sent", ("sc", "pacs"): "sent"}
+    assert f"no '{key}'; if it stays so, run the job again" in sending.rows()[("seg", "pacs")].last_error
+    storage.adopt(away, key)
+    sending.later_s = 60
+    sending.send_due()
+    assert set(sending.states().values()) == {"sent"}
+
+
+def test_a_result_that_retention_deleted_cannot_be_sent_again(
     archive: Archive, finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry, storage: LocalStorage
 ) -> None:
     pacs = destination(archive.port)
     finish_job(pacs)
-    with registry.reading() as session:
-        storage.delete(session.scalars(select(Result.storage_key).where(Result.kind == "seg")).one())
+    with registry.transaction() as session:
+        seg = session.scalars(select(Result).where(Result.kind == "seg")).one()
+        seg.files_deleted_at = now()
+        storage.delete(seg.storage_key)
     sending = sender(pacs)
     sending.send_due()
     assert sending.states() == {("seg", "pacs"): "failed", ("sr", "pacs"): "sent", ("sc", "pacs"): "sent"}
-    assert "run the job again" in sending.rows()[("seg", "pacs")].last_error
+    assert "retention deleted it; run the job again" in sending.rows()[("seg", "pacs")].last_error
 
 
 def test_the_deliveries_of_a_killed_worker_are_resumed(

@@ -6,8 +6,10 @@ The broker is not running in these tests: a job needs it for nothing.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -46,8 +48,10 @@ def runner(
 ) -> Runner:
     """A job runner; its pipeline class and worker settings can be chosen."""
 
-    def make(pipeline: type[Pipeline] = TinyPipeline, **worker: object) -> JobRunner:
-        chosen = configuration(tmp_path, (PACS, REPORTS), worker=worker)
+    def make(
+        pipeline: type[Pipeline] = TinyPipeline, results: dict[str, object] | None = None, **worker: object
+    ) -> JobRunner:
+        chosen = configuration(tmp_path, (PACS, REPORTS), worker=worker, results=results or {})
         return JobRunner(
             chosen, registry, storage, heartbeat, deaf_enqueuer, "w@h:1", load_class={"tiny": pipeline}.__getitem__
         )
@@ -68,6 +72,13 @@ def results(registry: Registry, job_id: int) -> list[Result]:
 def content(storage: LocalStorage, result: Result) -> bytes:
     with storage.local_path(result.storage_key) as path:
         return path.read_bytes()
+
+
+def try_again(registry: Registry, running: JobRunner, job_id: int) -> Outcome:
+    """Run a job whose pause is over."""
+    with registry.transaction() as session:
+        session.execute(update(Job).values(available_at=datetime.now(UTC)))
+    return running.run(job_id).outcome
 
 
 def test_a_done_job_has_results_in_the_store_and_deliveries_in_one_go(
@@ -106,6 +117,36 @@ def test_a_repeated_attempt_writes_the_same_bytes_under_the_same_names(
         session.execute(update(Job).values(state="queued", available_at=datetime.now(UTC)))
     assert running.run(made.job_id).outcome is Outcome.DONE
     assert {r.storage_key: r.sha256 for r in results(registry, made.job_id)} == first
+
+
+@pytest.mark.parametrize(("zone", "clock"), [("Asia/Shanghai", "203000"), ("UTC", "123000")])
+def test_workers_on_hosts_of_different_zones_write_the_same_times(
+    registry: Registry, storage: LocalStorage, runner: Runner, queue_job: Queue, zone: str, clock: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    made = queue_job()
+    with registry.transaction() as session:
+        session.execute(update(Job).values(created_at=datetime(2026, 3, 2, 12, 30, tzinfo=UTC)))
+    running = runner(results={"timezone": zone})
+    written = []
+    try:
+        for host in ("America/New_York", "Asia/Tokyo"):
+            monkeypatch.setenv("TZ", host)
+            time.tzset()
+            assert try_again(registry, running, made.job_id) is Outcome.DONE
+            (seg,) = [r for r in results(registry, made.job_id) if r.kind == "seg"]
+            written.append(content(storage, seg))
+            with registry.transaction() as session:
+                session.execute(delete(Delivery))
+                session.execute(delete(Result))
+                session.execute(update(Job).values(state="queued"))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert written[0] == written[1]
+    dataset = dcmread(BytesIO(written[0]))
+    assert (dataset.ContentDate, dataset.ContentTime) == ("20260302", clock)
+    assert "TimezoneOffsetFromUTC" not in dataset, "it would be said of the source's own times, too"
 
 
 def test_a_new_revision_makes_new_objects_that_name_what_they_replace(
@@ -204,13 +245,6 @@ def test_files_that_were_deleted_fail_the_job_with_the_way_out(
         session.execute(update(Instance).where(Instance.sop_uid == made.sop_uid).values(current=False))
     assert runner().run(made.job_id).outcome is Outcome.FAILED
     assert "send the series again" in job(registry, made.job_id).reason
-
-
-def try_again(registry: Registry, running: JobRunner, job_id: int) -> Outcome:
-    """Run a job whose pause is over."""
-    with registry.transaction() as session:
-        session.execute(update(Job).values(available_at=datetime.now(UTC)))
-    return running.run(job_id).outcome
 
 
 def test_a_job_waits_for_a_file_that_is_not_in_the_store_yet_and_spends_no_attempt(

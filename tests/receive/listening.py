@@ -92,7 +92,7 @@ from node.settings import Configuration, Settings
 given = json.loads(sys.argv[1])
 data = Path(given["data"])
 configuration = Configuration(Settings.model_validate(given["settings"]), (), data, data)
-getattr(node.receive, given["entry"])(configuration, lambda host, port: print("READY", port, flush=True))
+node.receive.run_listeners(configuration, lambda host, port: print("READY", port, flush=True))
 """
 
 
@@ -108,10 +108,10 @@ class RunningProcess(Running):
 
 
 @contextmanager
-def listening_process(configuration: Configuration, entry: str = "run_listeners") -> Iterator[RunningProcess]:
-    """`run_listeners` (or `run_listener`) in a process of its own; stopped with SIGTERM, which it must obey."""
+def listening_process(configuration: Configuration) -> Iterator[RunningProcess]:
+    """`run_listeners` in a process of its own; stopped with SIGTERM, which it must obey."""
     settings = configuration.settings.model_dump(mode="json")
-    given = {"data": str(configuration.data_dir), "settings": settings, "entry": entry}
+    given = {"data": str(configuration.data_dir), "settings": settings}
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, json.dumps(given)], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -131,7 +131,7 @@ def listening_process(configuration: Configuration, entry: str = "run_listeners"
         running = RunningProcess(
             port[0], SpoolFolders.create(configuration.data_dir), process.terminate, psutil.Process(process.pid)
         )
-        count = configuration.settings.listen.processes if entry == "run_listeners" else 0
+        count = configuration.settings.listen.processes
         wait_until("all processes", lambda: process.poll() is not None or len(running.children()) == count)
         yield running
     finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -15,6 +17,7 @@ from pydicom import dcmread
 
 from node.errors import ConfigurationError
 from node.receive import port
+from node.receive.supervisor import Supervisor
 from node.storage.spool import ended_associations
 from tests.receive.listening import RunningProcess, listening_process, make_configuration, wait_until
 from tests.receive.raw_peer import (
@@ -111,17 +114,32 @@ def test_listeners_whose_parent_is_killed_end_themselves_and_free_the_port(tmp_p
             RawPeer(node.port)
 
 
-def test_one_process_alone_serves_and_obeys_sigterm(tmp_path: Path) -> None:
-    with listening_process(make_configuration(tmp_path), entry="run_listener") as node:
-        with RawPeer(node.port) as peer:
-            peer.associate(CONTEXTS)
-            assert peer.store(1, CT, "1.2.3", small_data_set()) == 0
-            peer.release()
-        assert node.process.children() == []
-        node.stop()
-        assert node.process.wait(30) == 0
-        assert len(node.instances()) == 1
-        assert list(node.spool.partial.iterdir()) == []
+def test_what_cannot_be_swept_after_a_killed_listener_does_not_end_the_others(tmp_path: Path) -> None:
+    with listening_process(make_configuration(tmp_path)) as node:
+        (first,) = node.children()
+        (node.spool.inbox / "0123456789ab-1.assoc").touch()
+        (node.spool.inbox / "0123456789ab-1.end").symlink_to("/nonexistent/end")  # cannot be written, not by root
+        first.kill()
+        wait_until("a replacement that answers", lambda: answers(node))
+        assert node.process.is_running()
+
+
+def test_processes_that_cannot_be_forked_are_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def no_memory() -> int:
+        tried.append(1)
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(os, "fork", no_memory)
+    with port.open_port("127.0.0.1", 0) as listening:
+        supervisor = Supervisor(make_configuration(tmp_path), listening)
+        thread = threading.Thread(target=supervisor.run)
+        thread.start()
+        wait_until("another try", lambda: len(tried) >= 3)
+        supervisor.stop()
+        thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_the_listener_loads_neither_torch_nor_a_database() -> None:

@@ -115,3 +115,11 @@ def test_a_url_is_taken_to_the_letter(folder: Path, tmp_path: Path) -> None:
 def test_a_data_folder_that_sqlite_would_misread_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"--data: the path .* has a '\?' in it"):
         load_configuration(folder, tmp_path / "what?", {})
+
+
+def test_a_time_zone_is_known_by_its_name_or_refused_with_one_that_is(folder: Path, tmp_path: Path) -> None:
+    (folder / "osteon.yaml").write_text("results: {timezone: Asia/Shanghai}\n")
+    assert load_configuration(folder, tmp_path, {}).settings.results.timezone == "Asia/Shanghai"
+    for wrong in ("Asia/Shangai", "../etc/passwd", "CST"):
+        with pytest.raises(ConfigurationError, match="write one like Asia/Shanghai"):
+            load_configuration(folder, tmp_path, {"OSTEON__RESULTS__TIMEZONE": wrong})

@@ -1,7 +1,8 @@
 """`osteon serve` whole: scans in over C-STORE, results at an archive, while its parts are killed one after the other.
 
 The pipeline is the tiny one, found as a third party's would be; everything else is the node as it ships. One node
-serves the claims in turn, because each start costs seconds; a scan's SeriesDescription says how long it computes.
+serves the claims in turn, because each start costs seconds; a scan's SeriesDescription says how long it computes. The
+shipped networks, DCMTK and Orthanc stand around the node in tests/e2e.
 """
 
 from __future__ import annotations

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.pages import account, audit, door, live, overview, studies, system, users
+from node.dashboard.pages import (
+    account,
+    audit,
+    destinations,
+    door,
+    jobs,
+    live,
+    overview,
+    routing,
+    studies,
+    system,
+    users,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     door.router,
     system.router,
     live.router,
     overview.router,
+    jobs.router,
     studies.router,
+    routing.router,
+    destinations.router,
     users.router,
     audit.router,
     account.router,

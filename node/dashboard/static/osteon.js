@@ -20,7 +20,7 @@
     const target = event.detail.target;
     if (!target || !target.hasAttribute("data-live")) return;
     const busy = target.contains(document.activeElement) && document.activeElement.matches("input, select, textarea");
-    if (busy || target.querySelector("details.sure[open]")) event.detail.shouldSwap = false;
+    if (busy || target.querySelector("details.sure[open], input:checked")) event.detail.shouldSwap = false;
   });
 
   const language = document.documentElement.lang || "en";

@@ -142,6 +142,10 @@ def _cord(
     cauda &= inside
     canvas.paint(box, cauda, canvas.label("root fluid"), value)
     strands = smooth_noise(rng, box, (1.9, 90.0, 1.3)) + 0.5 * smooth_noise(rng, box, (1.5, 40.0, 1.1))
+    # Strands run along the sac: every row is moved with its centre.
+    moved = np.rint((sac.y[box.index[1]] - sac.y.min()) / abs(float(canvas.y[1] - canvas.y[0]))).astype(int)
+    columns = (np.arange(strands.shape[2])[None, :] - moved[:, None]) % strands.shape[2]
+    strands = np.take_along_axis(strands, columns[None], 2)
     canvas.paint(box, cauda & (strands > rng.uniform(-0.5, 0.7)), canvas.label("root"), value)
     canvas.paint(box, inside & (ellipse < 1), canvas.label("cord"), value)
     canvas.paint(box, inside & (ellipse < 0.4), canvas.label("cord grey"), value)
@@ -175,7 +179,8 @@ def _foramen(
     p = vertebra.plan
     bottom, top = foramen_extent(vertebra, lower)
     inner = p.canal_width * 0.42
-    outer = pedicle_offset(vertebra) + p.pedicle_width * 0.42
+    # L5 has so broad a pedicle that its outer edge lies in front of the ala; the foramen ends before.
+    outer = pedicle_offset(vertebra) + min(p.pedicle_width * 0.42, 4.0)
     reach = outer + 9
     box = canvas.frame_box(
         vertebra.disc, (min(0, s * reach), p.depth / 2 - 12, bottom - 1), (max(0, s * reach), p.depth / 2 + 16, top + 1)

@@ -70,7 +70,7 @@ def _canvas(spine: Spine, back: float, front: float) -> Canvas:
     z = np.arange(
         top.body.at(0, 0, top.plan.height / 2)[2], -_BELOW_MM * spine.plan.scale, -IN_PLANE_MM, dtype=np.float32
     )
-    y = np.arange(front - 45, max(back, 0) + 35, IN_PLANE_MM, dtype=np.float32)
+    y = np.arange(front - 45, max(back, 0) + 60, IN_PLANE_MM, dtype=np.float32)
     return Canvas(x, z, y)
 
 

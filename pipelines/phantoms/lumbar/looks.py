@@ -24,7 +24,7 @@ T2 = {
     "annulus": 0.12, "inner annulus": 0.22, "nucleus": 0.55,
     "cleft": 0.28, "fissure": 0.75, "vacuum": 0.03, "schmorl": 0.35, "schmorl rim": 0.08, "remnant disc": 0.25,
     "herniation": 0.22, "herniation rim": 0.06, "epidural fat": 0.72, "foraminal fat": 0.68, "nerve": 0.28,
-    "dura": 0.10, "csf": 1.0, "root": 0.40, "root fluid": 0.85, "cord": 0.36, "cord grey": 0.43,
+    "dura": 0.10, "csf": 1.0, "root": 0.48, "root fluid": 0.85, "cord": 0.36, "cord grey": 0.43,
     "facet fluid": 0.70, "artery": 0.05, "vena cava": 0.20, "vessel": 0.12, "liver": 0.18, "kidney": 0.48,
     "kidney medulla": 0.55, "cyst": 1.0, "lung": 0.03, "bowel wall": 0.24, "bowel content": 0.35, "bladder": 1.05,
     "uterus": 0.35,
@@ -59,6 +59,7 @@ class Look:
     grey : float32 (256,), signal of each fine label. texture : float32 (256,), relative amplitude of its texture.
     coil_per_m : decay of the surface coil's sensitivity from the back forwards. elements : modulation along z.
     ghosts : (shift as a share of the field, amplitude). band : (y in mm, factor) of an anterior saturation band.
+    breathing_mm : sigma of the blur along z of what lies in front of the spine.
     blur_mm : sigma of the point spread in the plane. noise : of the signal of fluid. offset : of air, same unit.
     """
 
@@ -78,6 +79,7 @@ class Look:
     noise: float
     offset: float
     shift_px: float
+    breathing_mm: float
     scale: float
 
 
@@ -112,6 +114,7 @@ def draw_look(rng: np.random.Generator, anatomy: LumbarAnatomy, preset: str) -> 
         noise=float(np.exp(rng.uniform(*np.log((0.045, 0.08) if shift else (0.006, 0.05))))),
         offset=float(rng.uniform(0.02, 0.14)) if rng.random() < 0.35 else 0.0,
         shift_px=float(rng.uniform(-1.8, 1.8)) if rng.random() < 0.6 else 0.0,
+        breathing_mm=float(rng.uniform(0.5, 5.0)) if rng.random() < 0.75 else 0.0,
         scale=float(np.exp(rng.uniform(np.log(250), np.log(2200)))),
     )
 
@@ -181,5 +184,5 @@ def _visible(anatomy: LumbarAnatomy, grey: np.ndarray) -> bool:
         and mean["marrow"] - mean["cortex"] > 0.10
         and mean["csf"] - mean["cord"] > 0.20
         and mean["csf"] - mean["marrow"] > 0.10
-        and mean["root fluid"] - mean["root"] > 0.10
+        and mean["csf"] - (mean["root fluid"] + mean["root"]) / 2 > 0.10
     )

@@ -107,6 +107,9 @@ def _lateral_masses(
             a = segment.frame.at(s * segment.width * 0.30, segment.depth * 0.10, segment.height * 0.05)
             b = segment.frame.at(s * far * scale, segment.depth * 0.12 + 9 * scale, -segment.height * 0.10)
             rods.append((a, b, radius * scale * rng.uniform(0.92, 1.08)))
+        # The outer ends are joined too: a wing is one mass, not a row of fingers.
+        ends = [rod[1] for rod in rods]
+        rods += [(a, b, rng.uniform(9.5, 12.0) * scale) for a, b in pairwise(ends)]
         box = canvas.around([end for rod in rods for end in rod[:2]], 18 * scale)
         if box is None:
             continue

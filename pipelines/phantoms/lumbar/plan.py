@@ -110,7 +110,7 @@ def stream(seed: int, preset: str, *parts: int) -> np.random.Generator:
 def draw_plan(rng: np.random.Generator) -> SpinePlan:
     """Draw the numbers of one spine."""
     count = int(rng.choice([4, 5, 6], p=[0.05, 0.90, 0.05]))
-    scale = float(np.clip(rng.normal(0.99, 0.065), 0.82, 1.16))
+    scale = float(np.clip(rng.normal(1.06, 0.075), 0.86, 1.26))
     age = float(rng.uniform(16, 88))
     lordosis = float(np.clip(rng.normal(1.0, 0.28), 0.25, 1.6))
     names = [f"L{n}" for n in range(count, 0, -1)] + [f"T{n}" for n in range(12, 7, -1)]
@@ -160,7 +160,7 @@ def _vertebra(
         canal_depth=float(rng.uniform(13.0, 17.5)) * scale,
         waist=float(rng.uniform(0.07, 0.19)),
         waist_front=float(rng.uniform(0.02, 0.12)),
-        concavity=(float(rng.uniform(0.2, 2.0)), float(rng.uniform(0.6, 3.0))),
+        concavity=(float(rng.uniform(0.1, 1.7)), float(rng.uniform(0.4, 2.6))),
         boxiness=float(rng.uniform(0.25, 0.75)),
         osteophyte=float(max(0.0, rng.normal(0.2 + 1.6 * worn, 0.9))),
         bulge=float(max(0.0, rng.normal(0.3 + 1.4 * worn, 0.8))),
@@ -187,7 +187,7 @@ def _transition(rng: np.random.Generator, plan: SpinePlan) -> None:
 def _pathologies(rng: np.random.Generator, plan: SpinePlan) -> None:
     found = plan.pathologies
     for index, v in enumerate(plan.vertebrae):
-        if v.hydration < 0.45 and rng.random() < 0.35:
+        if v.hydration < 0.45 and rng.random() < 0.25:
             v.disc_height *= float(rng.uniform(0.4, 0.75))
             v.bulge += float(rng.uniform(0, 1.5))
             found.append(f"narrowed disc below {v.name}")

@@ -82,6 +82,8 @@ def acquire(anatomy: LumbarAnatomy, pack: Pack, look: Look, sampler: Sampler, rn
         plane = ndimage.gaussian_filter(plane, sigma, mode="nearest", truncate=3.0)
         image[number] = sampler.sample(plane, everything, (0, 0), "nearest")
         image[number] *= _lateral(look, number, pack)
+    if look.breathing_mm:
+        _breathe(image, anatomy, pack, look.breathing_mm / pack.pixel_mm)
     image *= bias
     _ghost(image, look)
     real = image + look.noise * rng.standard_normal(image.shape, np.float32)
@@ -157,6 +159,16 @@ def _coil(anatomy: LumbarAnatomy, pack: Pack, look: Look) -> np.ndarray:
     band_y, factor = look.band
     band = factor + (1 - factor) / (1 + np.exp(-(y - band_y) / 3.0))
     return np.asarray(along[:, None] * (near * band)[None, :], np.float32)
+
+
+def _breathe(image: np.ndarray, anatomy: LumbarAnatomy, pack: Pack, sigma_px: float) -> None:
+    """Blur the belly along z, in place: it moves with the breath while the spine lies still."""
+    z = pack.origin_mm[2] - pack.pixel_mm * np.arange(pack.rows)
+    y = pack.origin_mm[1] + pack.pixel_mm * np.arange(pack.columns)
+    spine = np.interp(z, anatomy.spine_mm[:, 2], anatomy.spine_mm[:, 1])
+    share = np.clip((spine[:, None] - 32 - y[None, :]) / 12, 0, 1).astype(np.float32)
+    blurred = ndimage.gaussian_filter1d(image, sigma_px, axis=1, mode="nearest", truncate=2.5)
+    image += share * (blurred - image)
 
 
 def _lateral(look: Look, number: int, pack: Pack) -> np.float32:

@@ -61,6 +61,7 @@ def _layers(
     # Lying on the table flattens the back, so the skin follows the spine's curve only in part.
     flat = np.float32(rng.uniform(0.2, 0.7))
     skin_back = np.maximum(fascia + under, (1 - flat) * (fascia + under) + flat * np.float32(back - 4))
+    skin_back = np.minimum(skin_back, np.float32(canvas.y[-1] - 2))
     belly = _wave(rng, z, rng.uniform(2, 12), (180, 420)) + 10 * lateral**2
     skin_front = front + belly + (-10 * fat * np.exp(-(((z - 60) / 90) ** 2)))
     navel = rng.uniform(8, 20) * np.exp(-((z - rng.uniform(60, 120)) ** 2) / 60 - (x - rng.uniform(-12, 12)) ** 2 / 90)

@@ -1,0 +1,77 @@
+"""`osteon destination`: pause and resume the places results go to, and see what waits for them.
+
+Writes the registry only, with an entry in the audit trail; the delivery workers of a running node follow within
+seconds. Whether a destination answers is `osteon doctor --destination NAME`; `osteon job resend NAME` sends again.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from node.cli.main import config_options
+from node.registry import destinations, queries_overview
+from node.registry.audit import console_actor
+from node.registry.database import Registry
+from node.registry.migrate import upgrade
+from node.settings import Configuration, load_configuration
+
+
+@click.group()
+def destination() -> None:
+    """Pause, resume or list the places results go to."""
+
+
+@destination.command("list")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@config_options
+def list_destinations(as_json: bool, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Every destination with what waits for it, what failed there, and whether it is paused."""
+    configuration = load_configuration(config_dir, data_dir)
+    registry = _registry(configuration)
+    with registry.reading() as session:
+        rows = queries_overview.destinations(session, [one.name for one in configuration.destinations])
+        pauses = destinations.paused(session)
+    registry.dispose()
+    found = [{**vars(row), "paused_since": pauses[row.name].since if row.name in pauses else None} for row in rows]
+    if as_json:
+        click.echo(json.dumps(found, indent=2, default=str))
+        return
+    for row in found:
+        state = f"paused since {row['paused_since']:%Y-%m-%d %H:%M} UTC" if row["paused_since"] else "open"
+        click.echo(f"{row['name']}: {state}, {row['pending']} waiting, {row['failed']} failed")
+
+
+@destination.command()
+@click.argument("name")
+@config_options
+def pause(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Send nothing more to NAME; its results wait until `osteon destination resume NAME`."""
+    configuration = load_configuration(config_dir, data_dir)
+    configuration.destination(name)
+    registry = _registry(configuration)
+    with registry.transaction() as session:
+        changed = destinations.pause(session, console_actor(), name, datetime.now(UTC))
+    registry.dispose()
+    click.echo(f"{name} is paused; its results wait" if changed else f"{name} was paused already")
+
+
+@destination.command()
+@click.argument("name")
+@config_options
+def resume(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Send to NAME again what waits for it; also for one that is no longer in destinations.yaml."""
+    registry = _registry(load_configuration(config_dir, data_dir))
+    with registry.transaction() as session:
+        changed = destinations.resume(session, console_actor(), name, datetime.now(UTC))
+    registry.dispose()
+    click.echo(f"{name} is resumed" if changed else f"{name} was not paused")
+
+
+def _registry(configuration: Configuration) -> Registry:
+    registry = Registry(configuration.database_url)
+    upgrade(registry)
+    return registry
