@@ -104,7 +104,7 @@ def _build(folders: list[Path], device: Device) -> tuple[Any, ModelCard]:
             f"version needs {networks.NETWORK} with {', '.join(OUTPUTS)}. Install matching weights."
         )
     try:
-        network = networks.BoneScanNetwork(**card.network_parameters)
+        network: Any = networks.BoneScanNetwork(**card.network_parameters)
         network.load_state_dict(state, strict=True)
     except (RuntimeError, TypeError) as error:
         raise WeightsError(f"{MODEL} {card.version}: the weights do not fit the network ({error}).") from error

@@ -66,7 +66,9 @@ class BoneScanNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # MONAI's own default of conv1_t_stride is 1, which is not the usual network and four times the work.
-        encoder = resnet34(pretrained=False, spatial_dims=2, n_input_channels=WINDOWS, num_classes=1, conv1_t_stride=2)
+        encoder: Any = resnet34(
+            pretrained=False, spatial_dims=2, n_input_channels=WINDOWS, num_classes=1, conv1_t_stride=2
+        )
         # The classification head is not part of this network; left in, it would be stored without ever being used.
         encoder.fc = nn.Identity()
         encoder.avgpool = nn.Identity()
