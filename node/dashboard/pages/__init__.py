@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.pages import (
-    account,
-    audit,
-    destinations,
-    door,
-    jobs,
-    live,
-    overview,
-    routing,
-    studies,
-    system,
-    users,
-)
+from node.dashboard.pages import account, audit, destinations, door, jobs, live, overview, routing, studies, system, users
 
 ROUTERS: tuple[APIRouter, ...] = (
     door.router,
