@@ -60,7 +60,8 @@ class Look:
     coil_per_m : decay of the surface coil's sensitivity from the back forwards. elements : modulation along z.
     ghosts : (shift as a share of the field, amplitude). band : (y in mm, factor) of an anterior saturation band.
     breathing_mm : sigma of the blur along z of what lies in front of the spine.
-    blur_mm : sigma of the point spread in the plane. noise : of the signal of fluid. offset : of air, same unit.
+    blur_mm : sigma of the point spread in the plane.
+    noise : standard deviation, as a share of the signal of fluid at the spine. offset : of air, as a share of the top.
     """
 
     grey: np.ndarray

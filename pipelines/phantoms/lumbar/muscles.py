@@ -19,9 +19,13 @@ def along_z(canvas: Canvas, points: np.ndarray, axis: int) -> np.ndarray:
 
 def in_cavity(canvas: Canvas, box: Box) -> np.ndarray:
     """Return where the box holds abdominal contents: neither air nor walls."""
-    outer = ("air", "skin", "subcutaneous fat", "wall muscle", "septum", "back fat", "fascia")
-    keep = np.array([t not in outer for t in canvas.tissues] + [False] * (256 - len(canvas.tissues)))
-    return keep[canvas.labels[box.index]]
+    return _lacks(canvas, box, ("air", "skin", "subcutaneous fat", "wall muscle", "septum", "back fat", "fascia"))
+
+
+def _lacks(canvas: Canvas, box: Box, tissues: tuple[str, ...]) -> np.ndarray:
+    """Return where the box holds none of the tissues."""
+    free = np.array([tissue not in tissues for tissue in canvas.tissues])
+    return free[canvas.labels[box.index]]
 
 
 def paint_psoas(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
@@ -113,6 +117,25 @@ def paint_back_muscles(canvas: Canvas, spine: Spine, whole: Box, fascia: np.ndar
     _midline(canvas, box, region & (lateral < 3.6) & (depth > 20), rng)
     cord = (lateral < 4.5) & (np.abs(box.y - fascia) < 1.6)
     canvas.paint(box, cord, canvas.label("ligament"))
+
+
+def paint_gluteal(canvas: Canvas, spine: Spine, rng: np.random.Generator) -> None:
+    """Paint gluteus maximus behind the sacrum's lower half and piriformis in front of it, marbled with fat."""
+    third = spine.sacrum[2]
+    scale = spine.plan.scale
+    marbled, fat = canvas.label("marbled muscle"), canvas.label("muscle fat")
+    for side in (-1.0, 1.0):
+        label = canvas.label("back muscle")
+        centre = third.frame.origin + np.array([side * rng.uniform(50, 60), rng.uniform(26, 38), -rng.uniform(20, 38)])
+        lump = canvas.ellipsoid(centre, np.array([40, 27, 58]) * scale * rng.uniform(0.85, 1.15))
+        start = third.frame.at(side * third.width * 0.5, -6, 0)
+        band = canvas.capsule(start, start + np.array([side * 45, 14, -30.0]), rng.uniform(8, 13) * scale)
+        for box, inside in ((s[0], s[1] < limit) for s, limit in ((lump, 1), (band, 0)) if s is not None):
+            kept = inside & _lacks(canvas, box, ("air", "skin"))
+            canvas.paint(box, kept, label)
+            streaks = smooth_noise(rng, box, (9.0, 14.0, 5.0))
+            canvas.paint(box, kept & (streaks > 1.1), marbled)
+            canvas.paint(box, kept & (np.abs(streaks + 0.4) < rng.uniform(0.02, 0.08)), fat)
 
 
 def _midline(canvas: Canvas, box: Box, midline: np.ndarray, rng: np.random.Generator) -> None:

@@ -86,8 +86,9 @@ def acquire(anatomy: LumbarAnatomy, pack: Pack, look: Look, sampler: Sampler, rn
         _breathe(image, anatomy, pack, look.breathing_mm / pack.pixel_mm)
     image *= bias
     _ghost(image, look)
-    real = image + look.noise * rng.standard_normal(image.shape, np.float32)
-    image = np.hypot(real, look.noise * rng.standard_normal(image.shape, np.float32))
+    noise = np.float32(look.noise * _at_spine(bias, anatomy, pack))
+    real = image + noise * rng.standard_normal(image.shape, np.float32)
+    image = np.hypot(real, noise * rng.standard_normal(image.shape, np.float32))
     top = float(np.percentile(image[:, ::4, ::4], 99.5)) or 1.0
     image = (image / top) ** np.float32(look.gamma) + np.float32(look.offset)
     return np.asarray(image * look.scale, np.float32)
@@ -159,6 +160,12 @@ def _coil(anatomy: LumbarAnatomy, pack: Pack, look: Look) -> np.ndarray:
     band_y, factor = look.band
     band = factor + (1 - factor) / (1 + np.exp(-(y - band_y) / 3.0))
     return np.asarray(along[:, None] * (near * band)[None, :], np.float32)
+
+
+def _at_spine(bias: np.ndarray, anatomy: LumbarAnatomy, pack: Pack) -> float:
+    """Return the coil's typical sensitivity along the spine; noise is set against the signal there."""
+    column = int((float(np.mean(anatomy.spine_mm[:, 1])) - pack.origin_mm[1]) / pack.pixel_mm)
+    return float(np.median(bias[:, np.clip(column, 0, pack.columns - 1)]))
 
 
 def _breathe(image: np.ndarray, anatomy: LumbarAnatomy, pack: Pack, sigma_px: float) -> None:

@@ -11,7 +11,14 @@ import numpy as np
 
 from pipelines.phantoms.lumbar.canvas import Box, Canvas, smooth_noise
 from pipelines.phantoms.lumbar.chain import Spine
-from pipelines.phantoms.lumbar.muscles import along_z, in_cavity, paint_back_muscles, paint_psoas, paint_vessels
+from pipelines.phantoms.lumbar.muscles import (
+    along_z,
+    in_cavity,
+    paint_back_muscles,
+    paint_gluteal,
+    paint_psoas,
+    paint_vessels,
+)
 
 
 def body_surfaces(spine: Spine, rng: np.random.Generator) -> tuple[float, float]:
@@ -34,6 +41,7 @@ def paint_surroundings(canvas: Canvas, spine: Spine, back: float, front: float, 
     _bowel(canvas, spine, surfaces["wall"], rng)
     _pelvic_organs(canvas, spine, rng)
     paint_back_muscles(canvas, spine, whole, surfaces["fascia"], rng)
+    paint_gluteal(canvas, spine, rng)
     paint_psoas(canvas, spine, rng)
     paint_vessels(canvas, spine, rng)
 
