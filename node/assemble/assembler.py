@@ -19,7 +19,7 @@ from functools import partial
 import structlog
 from sqlalchemy.orm import Session
 
-from node.assemble.companion import CompanionSearch, find_companion
+from node.assemble.companion import CompanionSearch, find_companion, wants_companion
 from node.assemble.completion import judge
 from node.assemble.conditions import check
 from node.assemble.routing import RuleTrace, route
@@ -192,27 +192,41 @@ class Assembler:
     def _route(self, session: Session, series: SeriesFacts, now: datetime) -> list[PlannedJob]:
         """Route one complete series and plan what its rules ask for; the study is locked."""
         trace = route(series.headers, self._rules, self._installed)
-        write_routing(session, series.id, trace.as_record())
+        record = trace.as_record()
         planned = []
         keys = []
+        reason = "The series changed, and no rule asks for this any more."
         for fired in trace.fired:
-            plan = self._plan(session, series, self._rules.by_name[fired.rule], fired, now)
-            keys.append(plan.key)
-            job = plan_job(session, plan, now)
+            rule = self._rules.by_name[fired.rule]
+            key = job_key(rule.pipeline, [series.series_uid])
+            search = self._find_companion(session, series, rule, key)
+            if search is not None and search.joined_to is not None:
+                reason = f"It is read together with series {search.joined_to.series_uid}, by one job."
+                record["summary"] += f" {reason}"
+                continue
+            keys.append(key)
+            job = plan_job(session, self._plan(series, rule, fired, key, search, now), now)
             if job is not None:
                 planned.append(job)
-        call_off_others(session, series.id, keys, "The series changed, and no rule asks for this any more.", now)
+        write_routing(session, series.id, record)
+        call_off_others(session, series.id, keys, reason, now)
         if not trace.fired:
             add_event(session, now, "series.not_routed", trace.summary, study_id=series.study_id, series_id=series.id)
         return planned
 
-    def _plan(self, session: Session, series: SeriesFacts, rule: Rule, fired: RuleTrace, now: datetime) -> JobPlan:
-        key = job_key(rule.pipeline, [series.series_uid])
+    def _plan(
+        self,
+        series: SeriesFacts,
+        rule: Rule,
+        fired: RuleTrace,
+        key: str,
+        search: CompanionSearch | None,
+        now: datetime,
+    ) -> JobPlan:
         inputs = [PlannedInput(series.id, PRIMARY_ROLE, series.content_revision)]
         trace = fired.as_json()
         wait_until, reason = None, ""
-        if rule.companion is not None:
-            search = self._find_companion(session, series, rule.companion, key)
+        if rule.companion is not None and search is not None:
             if search.series is not None:
                 inputs.append(PlannedInput(search.series.id, rule.companion.role, search.series.content_revision))
                 trace["companion"] = f"{rule.companion.role}: series {search.series.series_uid}"
@@ -232,11 +246,12 @@ class Assembler:
             reason=reason,
         )
 
-    def _find_companion(
-        self, session: Session, series: SeriesFacts, wanted: Companion, key: str | None
-    ) -> CompanionSearch:
-        used = None if key is None else companion_in_use(session, key, wanted.role)
-        return find_companion(wanted, series, series_of_study(session, series.study_id), used)
+    def _find_companion(self, session: Session, series: SeriesFacts, rule: Rule, key: str) -> CompanionSearch | None:
+        """What stands beside the series of a job; None if its rule wants nothing there."""
+        if rule.companion is None or not wants_companion(rule.companion, series):
+            return None
+        used = companion_in_use(session, key, rule.companion.role)
+        return find_companion(rule.companion, series, series_of_study(session, series.study_id), used)
 
     def _wait_s(self, companion: Companion) -> float:
         default = self._configuration.settings.completion.companion_wait_s
@@ -266,7 +281,7 @@ class Assembler:
             return stop_waiting(session, waiting.job_id, "Its rule no longer asks for a companion.", now)
         if find_companion(wanted, primary, study).arriving:
             return None
-        missing = f"No {wanted.role.upper()} series of the study came within {self._wait_s(wanted):g} s"
+        missing = f"No {_called(wanted)} series of the study came within {self._wait_s(wanted):g} s"
         if wanted.required:
             call_off(session, waiting.job_id, f"{missing}, and rule '{waiting.rule}' requires one.", now)
             return None
@@ -289,7 +304,11 @@ class Assembler:
 
 
 def _waiting_reason(companion: Companion, search: CompanionSearch, wait_until: datetime) -> str:
-    role = companion.role.upper()
     if search.arriving:
-        return f"Waiting until the study's {role} series is complete."
-    return f"Waiting for a {role} series of the study until {wait_until:%Y-%m-%d %H:%M:%S} UTC."
+        return f"Waiting until the study's {_called(companion)} series is complete."
+    return f"Waiting for a {_called(companion)} series of the study until {wait_until:%Y-%m-%d %H:%M:%S} UTC."
+
+
+def _called(companion: Companion) -> str:
+    """The role for people: modalities in capitals."""
+    return companion.role.upper() if len(companion.role) <= 3 else companion.role

@@ -5,6 +5,8 @@ Most names are DICOM keywords. Some gather what the standard scatters over seque
     Orientation        "axial", "coronal", "sagittal" or "oblique", from ImageOrientationPatient
     Radiopharmaceutical, Radionuclide, AnatomicRegion, View    texts and code values, of all items
     RowColumnRatio     Rows / Columns: about 4 for a whole-body scan
+    ProjectionView     "anterior" or "posterior", of a nuclear-medicine object with one frame whose header says so
+    AcquiredAt         when it was acquired, by the device's clock, as 2026-03-01T12:00:00
     AnyDescription     all texts in which people say what a series is: of series, study, protocol and procedure
     InstanceCount, CallingAET, CalledAET, MadeByOsteon         known to the registry, not to the data set
 
@@ -15,8 +17,10 @@ kept for all series received from then on. Patient data cannot be named.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -26,6 +30,7 @@ from pydicom.dataelem import DataElement
 from pydicom.tag import BaseTag, Tag
 
 from node.assemble.text import clean_text, repair_text
+from pipelines.imaging.views import INSTANCE_TEXT, FrameHeader, decide_views
 
 MAX_VALUES = 32
 """Values kept of one attribute."""
@@ -125,12 +130,17 @@ DERIVED = (
     "AnyDescription",
     "Orientation",
     "RowColumnRatio",
+    "ProjectionView",
+    "AcquiredAt",
     "InstanceCount",
     "CallingAET",
     "CalledAET",
     "MadeByOsteon",
 )
 """Names that no data set holds under that name."""
+
+_MOMENTS = ("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "SeriesDate", "SeriesTime")
+_DIGITS = re.compile(r"\d+")
 
 _KEPT_NAMES = frozenset(kept.name for kept in KEPT) | frozenset(DERIVED)
 _TEXT_VRS = frozenset(_words("AE AS CS DA DT LO LT SH ST TM UC UI UR UT"))
@@ -164,6 +174,7 @@ def attribute_problem(name: str) -> str | None:
 def top_level_keywords(extra: Iterable[str] = ()) -> list[str]:
     """Keywords that a reader must not skip so that `collect_headers` finds everything."""
     names = {path.split(".")[0] for kept in KEPT for path in kept.paths}
+    names.update(_MOMENTS, ("PatientOrientation",), INSTANCE_TEXT)
     return sorted(names | {name.split(".")[0] for name in extra if name not in _KEPT_NAMES})
 
 
@@ -195,7 +206,7 @@ def collect_headers(dataset: Dataset, extra: Iterable[str] = ()) -> dict[str, An
         if values:
             values = values[:MAX_VALUES]
             headers[kept.name] = values[0] if len(values) == 1 else values
-    return headers | _derive(headers)
+    return headers | _derive(headers) | _acquired_at(dataset) | _projection_view(dataset, headers)
 
 
 def _derive(headers: dict[str, Any]) -> dict[str, Any]:
@@ -210,6 +221,39 @@ def _derive(headers: dict[str, Any]) -> dict[str, Any]:
     if isinstance(rows, int) and isinstance(columns, int) and rows > 0 and columns > 0:
         derived["RowColumnRatio"] = round(rows / columns, 3)
     return derived
+
+
+def _acquired_at(dataset: Dataset) -> dict[str, Any]:
+    """`AcquiredAt` from the first of `_MOMENTS` that the data set holds: a DT, or a DA and the TM behind it."""
+    texts = {keyword: _first_text(dataset, keyword) for keyword in _MOMENTS}
+    # Dots stand before fractions of a second, and in dates of ACR-NEMA times.
+    whole = {key: text if key.endswith("Date") else text.split(".")[0] for key, text in texts.items()}
+    digits = {key: "".join(_DIGITS.findall(text)) for key, text in whole.items()}
+    for day, clock in ((_MOMENTS[0], ""), (_MOMENTS[1], _MOMENTS[2]), (_MOMENTS[3], _MOMENTS[4])):
+        stamp = (digits[day] + digits.get(clock, ""))[:14]
+        if len(stamp) < 12:
+            continue
+        try:
+            return {"AcquiredAt": datetime.strptime(stamp.ljust(14, "0"), "%Y%m%d%H%M%S").isoformat()}  # noqa: DTZ007
+        except ValueError:
+            continue
+    return {}
+
+
+def _projection_view(dataset: Dataset, headers: dict[str, Any]) -> dict[str, Any]:
+    if headers.get("Modality") != "NM" or headers.get("NumberOfFrames", 1) != 1:
+        return {}
+    try:
+        detectors = list(dataset.get("DetectorInformationSequence") or ())
+        decision = decide_views([FrameHeader(dataset, detectors[0] if detectors else None, alone=True)])
+    except Exception:  # malformed: whatever pydicom makes of it must not stop the intake
+        return {}
+    return {} if decision.assumed else {"ProjectionView": decision.views[0]}
+
+
+def _first_text(dataset: Dataset, keyword: str) -> str:
+    values = _values(dataset, _tags(keyword), False, ())
+    return str(values[0]) if values else ""
 
 
 def plane_orientation(cosines: Any) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from node.assemble.companion import find_companion
+from node.assemble.companion import find_companion, wants_companion
 from node.assemble.instance_file import InstanceFile, UnregistrableError, read_instance
 from node.assemble.routing import Trace, route, trace_lines
 from node.assemble.rules import Rules, load_rules
@@ -31,7 +31,7 @@ class SeriesTrace:
     """The trace of one series among the files, or the problem of one file.
 
     companions: rule name -> series UID of the companion found among the files, None if there is none; only for rules
-    that matched and want one.
+    that matched and want one. Of two series that one job reads, each names the other.
     """
 
     files: tuple[Path, ...]
@@ -159,7 +159,7 @@ def _companions(trace: Trace, rules: Rules, series: SeriesFacts, study: list[Ser
     matched = {rule.rule for rule in trace.rules if rule.matched}
     found: dict[str, str | None] = {}
     for rule in rules.rules:
-        if rule.companion is not None and rule.name in matched:
-            best = find_companion(rule.companion, series, study).series
+        if rule.companion is not None and rule.name in matched and wants_companion(rule.companion, series):
+            best = find_companion(rule.companion, series, study).partner
             found[rule.name] = best.series_uid if best else None
     return found

@@ -12,6 +12,11 @@
           match: ...
           wait_s: 900               how long to wait for it; default completion.companion_wait_s
           required: false           false: go on without it and say so; true: no job without it
+          when: ...                 asked only for series like this; default: for all that the rule matches
+          same: [Rows, Columns]     attributes that both series must have alike
+          differ: [ProjectionView]  attributes that both must have, but not alike
+          within_s: 1800            acquired at most so far apart
+          joins: true               one job reads both; the series that came later has none of its own by this rule
 
 Rules are data: they are parsed and checked here once, all mistakes are reported together with file and key, and
 nothing of them is ever executed. A configuration folder without `routing.yaml` gets the rules that ship with osteon.
@@ -19,16 +24,17 @@ nothing of them is ever executed. A configuration folder without `routing.yaml` 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from yaml.nodes import MappingNode
 
+from node.assemble.attributes import attribute_problem
 from node.assemble.conditions import Condition, parse
 from node.errors import ConfigurationError
 from node.settings import Configuration
@@ -38,6 +44,16 @@ FILE_NAME = "routing.yaml"
 DEFAULT_DESTINATIONS: Literal["default"] = "default"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+
+
+def _attribute(name: str) -> str:
+    problem = attribute_problem(name)
+    if problem:
+        raise ValueError(problem)
+    return name
+
+
+Attribute = Annotated[str, AfterValidator(_attribute)]
 
 
 class _Strict(BaseModel):
@@ -51,6 +67,18 @@ class Companion(_Strict):
     match: Condition
     wait_s: Annotated[float, Field(ge=0, le=7 * 86400)] | None = None
     required: bool = False
+    when: Condition | None = None
+    same: tuple[Attribute, ...] = ()
+    differ: tuple[Attribute, ...] = ()
+    within_s: Annotated[float, Field(ge=0)] | None = None
+    joins: bool = False
+
+    def attributes(self) -> Iterator[str]:
+        """Names of all attributes that are asked for."""
+        for condition in (self.match, self.when):
+            if condition is not None:
+                yield from condition.attributes()
+        yield from (*self.same, *self.differ)
 
 
 class Rule(_Strict):
@@ -83,9 +111,9 @@ class Rules:
 
     def attributes(self) -> frozenset[str]:
         """Names of all attributes that some rule asks for; the intake keeps them."""
-        conditions = [rule.match for rule in self.rules]
-        conditions += [rule.companion.match for rule in self.rules if rule.companion]
-        return frozenset(name for condition in conditions for name in condition.attributes())
+        asked = [rule.match.attributes() for rule in self.rules]
+        asked += [rule.companion.attributes() for rule in self.rules if rule.companion]
+        return frozenset(name for names in asked for name in names)
 
 
 def load_rules(configuration: Configuration) -> Rules:
@@ -156,9 +184,10 @@ def _parse_rule(written: Any, path: str, problems: list[str]) -> Rule | None:
     if "match" in values:
         values["match"] = parse(values["match"], f"{path}.match", problems)
     companion = values.get("companion")
-    if isinstance(companion, dict) and "match" in companion:
-        match = parse(companion["match"], f"{path}.companion.match", problems)
-        values["companion"] = {**companion, "match": match}
+    if isinstance(companion, dict):
+        conditions = {key: companion[key] for key in ("match", "when") if key in companion}
+        parsed = {key: parse(value, f"{path}.companion.{key}", problems) for key, value in conditions.items()}
+        values["companion"] = {**companion, **parsed}
     try:
         rule = Rule.model_validate(values)
     except ValidationError as error:

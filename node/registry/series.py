@@ -38,7 +38,7 @@ class SeriesSnapshot:
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """A series as routing and companions see it."""
+    """A series as routing and companions see it; `has_files` is False once retention has deleted them."""
 
     id: int
     study_id: int
@@ -48,6 +48,7 @@ class SeriesFacts:
     content_revision: int
     first_received_at: datetime
     headers: dict[str, Any]
+    has_files: bool = True
 
 
 def open_series(session: Session, limit: int) -> list[SeriesSnapshot]:
@@ -174,4 +175,5 @@ def _facts(row: Series) -> SeriesFacts:
         content_revision=row.content_revision,
         first_received_at=row.first_received_at,
         headers={**row.headers, "InstanceCount": row.instance_count},
+        has_files=row.files_deleted_at is None,
     )
