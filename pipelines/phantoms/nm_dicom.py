@@ -100,8 +100,13 @@ def _add_acquisition(ds: Dataset, scan: SimulatedBoneScan) -> None:
     ds.NumberOfDetectors = 2
     ds.EnergyWindowVector = [1, 1]
     ds.DetectorVector = [1, 2]
+    add_tracer_and_patient_position(ds, ("126", "154"), "740")
+
+
+def add_tracer_and_patient_position(ds: Dataset, window_kev: tuple[str, str], dose_mbq: str) -> None:
+    """Add energy window, radiopharmaceutical, and a patient who lies on the back, head first."""
     limits = Dataset()
-    limits.EnergyWindowLowerLimit, limits.EnergyWindowUpperLimit = "126", "154"
+    limits.EnergyWindowLowerLimit, limits.EnergyWindowUpperLimit = window_kev
     window = Dataset()
     window.EnergyWindowName = "Tc-99m"
     window.EnergyWindowRangeSequence = [limits]
@@ -112,7 +117,7 @@ def _add_acquisition(ds: Dataset, scan: SimulatedBoneScan) -> None:
     agent.Radiopharmaceutical = "Tc-99m MDP"
     agent.RadiopharmaceuticalRoute = "INTRAVENOUS"
     agent.RadiopharmaceuticalCodeSequence = [_code("433796002", "SCT", "Technetium Tc^99m^ medronate")]
-    agent.RadionuclideTotalDose = "740"
+    agent.RadionuclideTotalDose = dose_mbq
     ds.RadiopharmaceuticalInformationSequence = [agent]
     orientation = _code("102538003", "SCT", "recumbent")
     orientation.PatientOrientationModifierCodeSequence = [_code("40199007", "SCT", "supine")]
