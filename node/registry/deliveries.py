@@ -47,6 +47,7 @@ CLAIM_ROWS = (
         Job.study_id,
         Study.study_uid,
         Delivery.sent_at,
+        Result.files_deleted_at,
     )
     .join(Result, Result.id == Delivery.result_id)
     .join(Job, Job.id == Result.job_id)
@@ -85,6 +86,7 @@ class ClaimedDelivery:
     study_id: int
     study_uid: str
     sent_at: datetime | None
+    files_deleted_at: datetime | None
 
 
 def plan_deliveries(
