@@ -8,6 +8,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.api import description, destinations, routing, v1
+from node.dashboard.api import description, destinations, models, routing, v1
 
-ROUTERS: tuple[APIRouter, ...] = (description.router, v1.router, destinations.router, routing.router)
+ROUTERS: tuple[APIRouter, ...] = (description.router, v1.router, destinations.router, routing.router, models.router)

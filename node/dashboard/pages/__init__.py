@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.pages import account, audit, destinations, door, jobs, live, overview, routing, studies, system, users
+from node.dashboard.pages import account, audit, destinations, door, jobs, live, models, overview, routing, studies, system, users
 
 ROUTERS: tuple[APIRouter, ...] = (
     door.router,
@@ -14,6 +14,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     jobs.router,
     studies.router,
     routing.router,
+    models.router,
     destinations.router,
     users.router,
     audit.router,
