@@ -87,6 +87,35 @@ def _tell_uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         _tell_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
 
 
+def _processors(component: str) -> list[Processor]:
+    """What every line goes through, ours and foreign ones."""
+
+    def name_component(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("component", component)
+        return event
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_component,
+        _tell_exception,
+    ]
+
+
+def json_formatter(component: str) -> logging.Formatter:
+    """Formats records as lines of the log stream, one JSON object each."""
+    return _formatter(component, structlog.processors.JSONRenderer(default=str))
+
+
+def _formatter(component: str, renderer: Processor) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_processors(component)],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+
+
 def configure_logging(settings: LogSettings, component: str) -> None:
     """Set up logging for this process; once, from the command that starts it.
 
@@ -97,24 +126,11 @@ def configure_logging(settings: LogSettings, component: str) -> None:
     component
         Which part of the node this is ("listen", "worker", ...); stands in every line.
     """
-
-    def name_component(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        event.setdefault("component", component)
-        return event
-
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        name_component,
-        _tell_exception,
-    ]
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
             structlog.stdlib.PositionalArgumentsFormatter(),
-            *shared,
+            *_processors(component),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -128,12 +144,7 @@ def configure_logging(settings: LogSettings, component: str) -> None:
         else structlog.processors.JSONRenderer(default=str)
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
+    handler.setFormatter(_formatter(component, renderer))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

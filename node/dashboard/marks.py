@@ -25,6 +25,10 @@ TONES = {
     "info": "busy",
     "ready": "good",
     "lost": "bad",
+    "fires": "good",
+    "matches": "wait",
+    "near miss": "wait",
+    "does not match": "off",
     "queued": "wait",
     "waiting": "wait",
     "pending": "wait",
@@ -44,7 +48,7 @@ STATE_NAMES = (
     *(N_("done"), N_("sent"), N_("verified"), N_("complete"), N_("healthy"), N_("enabled"), N_("running")),
     *(N_("sending"), N_("receiving"), N_("info"), N_("queued"), N_("waiting"), N_("pending"), N_("paused")),
     *(N_("warning"), N_("failed"), N_("error"), N_("unhealthy"), N_("rejected"), N_("cancelled"), N_("disabled")),
-    *(N_("revoked"), N_("ready"), N_("lost")),
+    *(N_("revoked"), N_("ready"), N_("lost"), N_("fires"), N_("matches"), N_("near miss"), N_("does not match")),
 )
 
 SHAPES = {

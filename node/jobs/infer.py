@@ -18,22 +18,25 @@ import traceback as tracebacks
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from node.errors import PermanentError, RetriableError, StoreUnavailable
 from node.jobs.app import Enqueuer
 from node.jobs.device import compute_options
 from node.jobs.heartbeat import Cancelled, Heartbeat, Held, utc_now
+from node.jobs.job_log import JobLog
 from node.jobs.publish import Publication, publish
 from node.logs import describe_exception
 from node.registry import jobs
 from node.registry.database import Registry
 from node.registry.job_files import input_files
+from node.registry.job_logs import append_lines
 from node.registry.jobs import ClaimedJob, LeaseLost
 from node.settings import Configuration
 from node.storage import Storage
@@ -86,15 +89,17 @@ class Ended:
 
 @dataclass(frozen=True)
 class JobLease:
-    """The lease on a job, for the heartbeat."""
+    """The lease on a job, for the heartbeat; the job's log lines leave with its renewals."""
 
     claim: ClaimedJob
+    log: JobLog = field(default_factory=JobLog)
 
     @property
     def job_id(self) -> int | None:
         return self.claim.id
 
     def renew(self, session: Session, now: datetime, lease_s: float, progress: float, text: str) -> bool:
+        append_lines(session, self.claim.id, self.log.take())
         return jobs.renew_job(session, self.claim, now, lease_s, progress, text)
 
     def stop_wanted(self, session: Session) -> bool:
@@ -165,11 +170,21 @@ class JobRunner:
         if claim is None:
             return Ended(Outcome.NOTHING)
         bound = log.bind(job=claim.id, pipeline=claim.pipeline, attempt=claim.attempt)
-        bound.info("job.started")
-        with self._heartbeat.hold(JobLease(claim), self._settings.lease_s) as held:
-            ended = self._outcome(claim, held)
-        bound.info("job.ended", outcome=ended.outcome.value)
+        lines = JobLog()
+        with lines.listening():
+            bound.info("job.started")
+            with self._heartbeat.hold(JobLease(claim, lines), self._settings.lease_s) as held:
+                ended = self._outcome(claim, held)
+            bound.info("job.ended", outcome=ended.outcome.value)
+        self._keep_log(claim, lines)
         return ended
+
+    def _keep_log(self, claim: ClaimedJob, lines: JobLog) -> None:
+        try:
+            with self._registry.transaction() as session:
+                append_lines(session, claim.id, lines.take())
+        except SQLAlchemyError as error:  # the outcome is written; lines that are lost change nothing
+            log.warning("job.log_not_kept", job=claim.id, error=type(error).__name__)
 
     def _outcome(self, claim: ClaimedJob, held: Held) -> Ended:
         try:

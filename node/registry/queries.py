@@ -41,6 +41,7 @@ __all__ = [
     "delivery_rows",
     "event_rows",
     "job_rows",
+    "job_view",
     "newest_jobs",
     "newest_series",
     "newest_studies",
@@ -48,6 +49,7 @@ __all__ = [
     "picture_key",
     "state_counts",
     "studies_page",
+    "study_rows",
     "study_view",
     "view_of",
 ]
@@ -97,14 +99,19 @@ def study_view(session: Session, study_uid: str) -> StudyView | None:
         created_at=study.created_at,
         series=tuple(view_of(SeriesRow, row, study_uid=study_uid) for row in series),
         routing={row.series_uid: row.routing for row in series},
-        jobs=tuple(_job_view(job, deliveries[job.id]) for job in jobs),
+        jobs=tuple(job_view(job, deliveries[job.id]) for job in jobs),
         events=tuple(reversed(event_rows(session, events))),
     )
 
 
 def studies_page(session: Session, limit: int = 50, before: tuple[datetime, int] | None = None) -> tuple[StudyRow, ...]:
     """Studies, newest first; `before` is (created_at, id) of the last row of the page above."""
-    studies = session.execute(newest_studies(limit, before)).all()
+    return study_rows(session, newest_studies(limit, before))
+
+
+def study_rows(session: Session, statement: Select[int, str, datetime]) -> tuple[StudyRow, ...]:
+    """Studies in a list, each with its series and jobs counted; the statement gives (id, study_uid, created_at)."""
+    studies = session.execute(statement).all()
     ids = [row.id for row in studies]
     found: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for study_id, modality, count in session.execute(
@@ -204,7 +211,8 @@ def delivery_rows(session: Session, job_ids: Collection[int]) -> dict[int, list[
     return found
 
 
-def _job_view(job: Job, deliveries: list[DeliveryRow]) -> JobView:
+def job_view(job: Job, deliveries: list[DeliveryRow]) -> JobView:
+    """A job with all that is known of it."""
     series: dict[str, list[str]] = defaultdict(list)
     for item in job.inputs:
         series[item.role].append(item.series.series_uid)

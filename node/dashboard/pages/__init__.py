@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.pages import account, audit, destinations, door, jobs, live, models, overview, routing, studies, system, users
+from node.dashboard.pages import (
+    account,
+    audit,
+    destinations,
+    door,
+    job,
+    jobs,
+    live,
+    overview,
+    pictures,
+    routing,
+    studies,
+    system,
+    users,
+)
 
 ROUTERS: tuple[APIRouter, ...] = (
     door.router,
@@ -12,9 +26,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     live.router,
     overview.router,
     jobs.router,
+    job.router,
+    pictures.router,
     studies.router,
     routing.router,
-    models.router,
     destinations.router,
     users.router,
     audit.router,
