@@ -30,9 +30,12 @@ Colour = tuple[int, int, int]
 def caption(findings: Findings, segmentation: Segmentation, context: ResultContext, width: int) -> Image.Image:
     """All words of one picture on paper of `width` pixels, as high as they need."""
     font = ImageFont.load_default(TEXT_SIZE)
-    legend = legend_lines(segmentation)
+    index = next(n for n, one in enumerate(findings.segmentations) if one is segmentation)
+    # What has its name on the picture needs no line in the legend.
+    marked = frozenset(r.segment_number for r in findings.regions if r.mark and r.segmentation == index)
+    legend = legend_lines(segmentation, marked)
     blocks = [[(line, ink) for line in wrap(text, font, width)] for text, ink in _paragraphs(findings, context)]
-    if not legend:
+    if not legend and not marked:
         blocks.insert(0, [("No lesion segmented.", INK)])
     height = LINE_HEIGHT * (len(legend) + sum(map(len, blocks))) + PARAGRAPH_GAP * (len(blocks) + 1)
     image = Image.new("RGB", (width, height), PAPER)
@@ -40,7 +43,7 @@ def caption(findings: Findings, segmentation: Segmentation, context: ResultConte
     y = 0
     for colour, words in legend:
         draw.rectangle((0, y + 3, 12, y + 15), fill=colour)
-        draw.text((20, y), _latin(words), fill=INK, font=font)
+        draw.text((20, y), latin(words), fill=INK, font=font)
         y += LINE_HEIGHT
     for block in blocks:
         y += PARAGRAPH_GAP
@@ -59,9 +62,12 @@ def _paragraphs(findings: Findings, context: ResultContext) -> list[tuple[str, C
     return [*paragraphs, (f"{written_by}; {models}" if models else written_by, INK)]
 
 
-def legend_lines(segmentation: Segmentation) -> list[tuple[Colour, str]]:
-    """Colour and words, one line per colour: a segment's label, or what the segments of one colour have in common."""
-    present = set(np.unique(segmentation.label_map).tolist())
+def legend_lines(segmentation: Segmentation, marked: frozenset[int] = frozenset()) -> list[tuple[Colour, str]]:
+    """Colour and words, one line per colour: a segment's label, or what the segments of one colour have in common.
+
+    Segments whose numbers are `marked` are left out.
+    """
+    present = set(np.unique(segmentation.label_map).tolist()) - marked
     by_colour: dict[Colour, list[Segment]] = {}
     for segment in segmentation.segments:
         if segment.number in present:
@@ -73,6 +79,9 @@ def _in_common(group: list[Segment]) -> str:
     if len(group) == 1:
         return group[0].label
     words = group[0].type.meaning
+    sides = {segment.laterality for segment in group}
+    if len(sides) == 1 and group[0].laterality is not None:
+        words += f", {group[0].laterality.meaning.lower()}"
     if group[0].category == MORPHOLOGICALLY_ABNORMAL:
         # A code names what is meant, not what is proven: only a physician says what a mark is.
         words = f"Suspected: {words}"
@@ -100,7 +109,7 @@ def headline(quantity: Quantity) -> str:
 def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """Break a text at spaces so that each line fits `width` pixels; a longer word stands alone."""
     lines: list[str] = []
-    for word in _latin(text).split():
+    for word in latin(text).split():
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and font.getlength(longer) <= width:
             lines[-1] = longer
@@ -109,6 +118,6 @@ def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
     return lines
 
 
-def _latin(text: str) -> str:
-    """Characters outside Latin-1 have no glyph in the built-in font."""
+def latin(text: str) -> str:
+    """Text with question marks for characters outside Latin-1, which have no glyph in the built-in font."""
     return text.encode("latin-1", "replace").decode("latin-1")

@@ -16,11 +16,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 
+from node.errors import PermanentError
 from node.results.caption import INK, PAPER, TEXT_SIZE, caption
 from node.results.context import ResultContext
-from node.results.geometry import numbers
+from node.results.geometry import numbers, plane_geometry
 from node.results.orientation import direction_letter, opposite, view_orientation
-from pipelines.contract import Findings, Segmentation, SourceSeries
+from node.results.table import draw_table
+from pipelines.contract import Findings, Region, Segmentation, SourceSeries
 
 PANEL_HEIGHT = 1200
 PANEL_WIDTH = 620
@@ -31,6 +33,11 @@ PANELS_PER_ROW = 3
 MARGIN = 14
 TITLE_HEIGHT = 26
 FRAME = (190, 190, 190)
+
+SIDES = {"L": "left", "R": "right"}
+
+MARK_EDGE = 2
+"""Width of the dark edge around a mark, in pixels."""
 
 SIDE_CAPTION_WIDTH = 440
 """Words stand beside upright pictures, so that the whole fits a screen, and below wide ones."""
@@ -63,7 +70,7 @@ def render(findings: Findings, context: ResultContext, index: int = 0) -> np.nda
     segmentation = findings.segmentations[index]
     sheet = _arrange([_panel(findings, index, frame) for frame in _frames(segmentation)])
     upright = sheet.height > sheet.width
-    words = caption(findings, segmentation, context, SIDE_CAPTION_WIDTH if upright else sheet.width - 2 * MARGIN)
+    words = _words(findings, index, context, SIDE_CAPTION_WIDTH if upright else sheet.width - 2 * MARGIN)
     if upright:
         size = (sheet.width + words.width + MARGIN, max(sheet.height, words.height + 2 * MARGIN))
         place = (sheet.width, MARGIN)
@@ -74,6 +81,26 @@ def render(findings: Findings, context: ResultContext, index: int = 0) -> np.nda
     result.paste(sheet, (0, 0))
     result.paste(words, place)
     return np.asarray(result)
+
+
+def _words(findings: Findings, index: int, context: ResultContext, width: int) -> Image.Image:
+    """Caption, and the table beside it where the width allows, else above it."""
+    segmentation = findings.segmentations[index]
+    if findings.table is None or index > 0:
+        return caption(findings, segmentation, context, width)
+    table = draw_table(findings.table)
+    beside = width - table.width - 2 * MARGIN
+    if beside >= SIDE_CAPTION_WIDTH:
+        words = caption(findings, segmentation, context, beside)
+        image = Image.new("RGB", (width, max(table.height, words.height)), PAPER)
+        place = (table.width + 2 * MARGIN, 0)
+    else:
+        words = caption(findings, segmentation, context, max(width, table.width))
+        image = Image.new("RGB", (words.width, table.height + MARGIN + words.height), PAPER)
+        place = (0, table.height + MARGIN)
+    image.paste(table, (0, 0))
+    image.paste(words, place)
+    return image
 
 
 def _frames(segmentation: Segmentation) -> list[int]:
@@ -105,17 +132,30 @@ def _panel(findings: Findings, index: int, frame: int) -> _Panel:
         pixels[_outline(labels == segment.number)] = segment.colour_rgb
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
-    _number_regions(draw, findings, index, frame, (size[0] / grey.shape[1], size[1] / grey.shape[0]))
+    scale = (size[0] / grey.shape[1], size[1] / grey.shape[0])
+    regions = [(n, r) for n, r in enumerate(findings.regions, start=1) if r.segmentation == index]
+    if any(region.mark for _, region in regions):
+        _write_marks(draw, segmentation, [region for _, region in regions if region.mark], frame, scale)
+    else:
+        _number_regions(draw, segmentation, regions, frame, scale)
     _mark_sides(draw, source, frame, size, INK if segmentation.display_inverted else PAPER)
-    return _Panel(image, _title(source, frame))
+    return _Panel(image, _title(segmentation, frame))
 
 
 def _panel_size(source: SourceSeries, shape: tuple[int, ...]) -> tuple[int, int]:
     """Width and height of a panel with the source's true proportions."""
-    rows_mm, columns_mm = numbers(source.headers[0], "PixelSpacing", 2) or (1.0, 1.0)
+    rows_mm, columns_mm = numbers(source.headers[0], "PixelSpacing", 2) or _pixel_spacing(source) or (1.0, 1.0)
     height, width = shape[0] * rows_mm, shape[1] * columns_mm
     scale = min(PANEL_HEIGHT / height, PANEL_WIDTH / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _pixel_spacing(source: SourceSeries) -> tuple[float, float] | None:
+    """Pixel spacing of a multi-frame object that keeps it in functional groups; None where nothing states it."""
+    try:
+        return plane_geometry(source).pixel_spacing_mm
+    except PermanentError:
+        return None
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
@@ -128,15 +168,40 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     return outline | edge
 
 
+def _write_marks(
+    draw: ImageDraw.ImageDraw,
+    segmentation: Segmentation,
+    regions: list[Region],
+    frame: int,
+    scale: tuple[float, float],
+) -> None:
+    """Each region's mark to the left of its segment on this frame, half-way down, edged to be read on any grey."""
+    font = ImageFont.load_default(TEXT_SIZE)
+    colours = {s.number: s.colour_rgb for s in segmentation.segments}
+    for region in regions:
+        mask = segmentation.label_map[frame] == region.segment_number
+        if not mask.any():
+            continue
+        rows, columns = np.nonzero(mask)
+        x = max(0.0, columns.min() * scale[0] - font.getlength(region.mark) - 2 * MARK_EDGE)
+        y = max(0.0, rows.mean() * scale[1] - TEXT_SIZE / 2)
+        colour = colours[region.segment_number]
+        draw.text((x, y), region.mark, fill=colour, font=font, stroke_width=MARK_EDGE, stroke_fill=INK)
+
+
 def _number_regions(
-    draw: ImageDraw.ImageDraw, findings: Findings, index: int, frame: int, scale: tuple[float, float]
+    draw: ImageDraw.ImageDraw,
+    segmentation: Segmentation,
+    regions: list[tuple[int, Region]],
+    frame: int,
+    scale: tuple[float, float],
 ) -> None:
     """Each region's number in the findings, beside its contours on this frame."""
     font = ImageFont.load_default(TEXT_SIZE - 1)
-    colours = {s.number: s.colour_rgb for s in findings.segmentations[index].segments}
-    for number, region in enumerate(findings.regions, start=1):
+    colours = {s.number: s.colour_rgb for s in segmentation.segments}
+    for number, region in regions:
         points = [c.points for c in region.contours if c.frame == frame]
-        if region.segmentation != index or not points:
+        if not points:
             continue
         corners = np.concatenate(points)
         x, y = corners[:, 0].max() * scale[0] + 3, corners[:, 1].min() * scale[1] - TEXT_SIZE / 2
@@ -160,18 +225,35 @@ def _right_letter(source: SourceSeries, frame: int) -> str | None:
     if source.planar:
         orientation = view_orientation(source.view_names[frame]) if frame < len(source.view_names) else None
         return orientation[0] if orientation else None
-    header = source.headers[frame] if source.frames[0].frame_number is None else source.headers[0]
-    detectors = header.get("DetectorInformationSequence")
-    cosines = numbers(header, "ImageOrientationPatient", 6)
-    if cosines is None and detectors:
-        cosines = numbers(detectors[0], "ImageOrientationPatient", 6)
-    return direction_letter(cosines[:3]) if cosines is not None else None
+    try:
+        return direction_letter(plane_geometry(source).orientation[:3])
+    except PermanentError:
+        return None
 
 
-def _title(source: SourceSeries, frame: int) -> str:
+def _title(segmentation: Segmentation, frame: int) -> str:
+    """The view's name, or the number that viewers show for a slice and its way from the first panel's."""
+    source = segmentation.source
     if source.planar:
         return source.view_names[frame].upper() if frame < len(source.view_names) else f"VIEW {frame + 1}"
-    return f"{frame + 1} of {len(source.frames)}"
+    title = f"image {_image_number(source, frame)} of {len(source.frames)}"
+    first = _frames(segmentation)[0]
+    try:
+        geometry = plane_geometry(source)
+    except PermanentError:
+        return title
+    way_mm = float((geometry.positions_mm[frame] - geometry.positions_mm[first]) @ geometry.normal)
+    side = SIDES.get(direction_letter(np.sign(way_mm) * geometry.normal), "")
+    return f"{title}, {abs(way_mm):.0f} mm to the {side}" if side and frame != first else title
+
+
+def _image_number(source: SourceSeries, frame: int) -> int:
+    """Frame number in a multi-frame object, else InstanceNumber; the place in the stack where there is none."""
+    number = source.frames[frame].frame_number
+    if number is None:
+        stated = numbers(source.headers[frame], "InstanceNumber", 1)
+        number = int(stated[0]) if stated else None
+    return number if number is not None else frame + 1
 
 
 def _arrange(panels: list[_Panel]) -> Image.Image:

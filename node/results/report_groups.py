@@ -7,8 +7,8 @@ at a group that has no outline at all. So every tracking UID gets an outline:
 * study: the borders of the views (of the key frame in a volume) are the region that its figures were taken from;
 * a region that shares its segment with others (lesions): its own outline (TID 1410), and each figure names the SEG
   frame it was inferred from;
-* a region alone on its segment of a volume: the segment (TID 1411) with the figures, then its outline (TID 1410)
-  under the same tracking UID, that of the segment;
+* a region that is its segment of a volume, alone on it or beside parts of it: the segment (TID 1411) with the
+  figures, then its outline (TID 1410) under the same tracking UID, that of the segment;
 * further outlines of a region: one group each, without figures, with tracking UIDs of their own;
 * a written segment that no region speaks for: as a region alone, without figures.
 
@@ -76,6 +76,7 @@ class _Groups:
         self._findings = findings
         self._written = written
         self._context = context
+        self._has_marks = any(region.mark for region in findings.regions)
 
     def study(self) -> ContentSequence:
         """Figures of the whole study."""
@@ -99,7 +100,7 @@ class _Groups:
         contours = sorted(region.contours, key=lambda contour: -len(contour.points))
         tracking_id = region.tracking_id
         groups: list[ContentSequence]
-        if segment is not None and self._has_segment_alone(region):
+        if segment is not None and self._is_whole_segment(region):
             tracking_id = segment.tracking_id
             contours = contours or [segment_outline(item.segmentation.label_map, segment.number)]
             values = self._common(region, tracking_id, measurements(region.quantities))
@@ -118,7 +119,7 @@ class _Groups:
         else:
             values = self._common(region, tracking_id, measurements(region.quantities))
             groups = [MeasurementsAndQualitativeEvaluations(**values)]
-        _describe(groups[0], number, region)
+        self._describe(groups[0], number, region)
         for part, contour in enumerate(contours, start=2):
             groups.append(self._outline(item.segmentation, contour, f"{tracking_id} outline {part}", region))
         return groups
@@ -137,12 +138,16 @@ class _Groups:
         contour = segment_outline(item.segmentation.label_map, segment.number)
         return [group, self._outline(item.segmentation, contour, segment.tracking_id)]
 
-    def _has_segment_alone(self, region: Region) -> bool:
-        """On a planar source a segment spans views and a region is on one, so it never is the whole segment."""
+    def _is_whole_segment(self, region: Region) -> bool:
+        """Whether a region is its segment: alone on it, or the only one there that brings no outline of a part.
+
+        On a planar source a segment spans views and a region is on one, so it never is the whole segment.
+        """
         if self._written[region.segmentation].segmentation.source.planar:
             return False
         place = (region.segmentation, region.segment_number)
-        return sum((other.segmentation, other.segment_number) == place for other in self._findings.regions) == 1
+        others = [r for r in self._findings.regions if (r.segmentation, r.segment_number) == place and r is not region]
+        return not others or (not region.contours and all(other.contours for other in others))
 
     def _outline(
         self, segmentation: Segmentation, contour: Contour, tracking_id: str, region: Region | None = None
@@ -171,6 +176,18 @@ class _Groups:
             "qualitative_evaluations": evaluations or None,
         }
 
+    def _describe(self, group: ContentSequence, number: int, region: Region) -> None:
+        """Say what the region is called, where it is, and which figures are missing."""
+        if region.mark or not self._has_marks:
+            add_texts(group, [(PICTURE_NUMBER, f"{region.mark or number}: {region.label}")])
+        else:  # pictures with marks show no numbers
+            add_comments(group, [region.label])
+        if region.location:
+            add_texts(group, [(LOCATION, region.location)])
+        if region.view and region.view not in VIEW_CODES:
+            add_comments(group, [f"View: {region.view}"])
+        add_comments(group, missing(region.quantities))
+
     def _tracking(self, identifier: str) -> TrackingIdentifier:
         return TrackingIdentifier(uid=tracking_uid(self._context.job_key, identifier), identifier=identifier)
 
@@ -190,12 +207,3 @@ def _study_borders(segmentation: Segmentation) -> list[Contour]:
         return [whole_frame(frame, rows, columns) for frame in range(frames)]
     key = segmentation.key_frames[0] if segmentation.key_frames else frames // 2
     return [whole_frame(key, rows, columns)]
-
-
-def _describe(group: ContentSequence, number: int, region: Region) -> None:
-    add_texts(group, [(PICTURE_NUMBER, f"{number}: {region.label}")])
-    if region.location:
-        add_texts(group, [(LOCATION, region.location)])
-    if region.view and region.view not in VIEW_CODES:
-        add_comments(group, [f"View: {region.view}"])
-    add_comments(group, missing(region.quantities))

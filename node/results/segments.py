@@ -12,6 +12,7 @@ import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentDescription
+from highdicom.sr import CodedConcept
 
 from node.results.codes import ARTIFICIAL_INTELLIGENCE
 from node.results.context import MANUFACTURER, ResultContext
@@ -83,6 +84,9 @@ def describe(findings: Findings, written: WrittenSegments, context: ResultContex
             anatomic_regions=[segment.anatomic_region] if segment.anatomic_region is not None else None,
             display_color=CIELabColor.from_rgb(*segment.colour_rgb),
         )
+        if segment.laterality is not None:
+            modifier = CodedConcept.from_code(segment.laterality)
+            item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
         words = [segment.description, context.research_statement]
         item.SegmentDescription = ". ".join(word.rstrip(".") for word in words if word)
         descriptions.append(item)

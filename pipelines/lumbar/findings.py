@@ -39,6 +39,9 @@ ALGORITHM = "Coarse-to-fine 3D U-Net (doi:10.13609/j.cnki.1000-0313.2022.02.016)
 WINDOW_PERCENT = (0.5, 99.5)
 """Grey levels of the picture, as the networks' own windowing."""
 
+DIGITS = 3
+"""Decimals of a figure: far below what a pixel can resolve, and not fifteen of them."""
+
 SAC_OUTLINE_MM = 5.0
 """Half the height of the piece of sac that marks the level of a diameter."""
 
@@ -119,7 +122,7 @@ def build_findings(
         regions=tuple(_regions(sheet)),
         quantities=(_quantity(codes.SAC_VOLUME, measured.sac_volume_ml, codes.CUBIC_CM, wording.WITHIN_FIELD),),
         conclusion=wording.conclusion(levels, measured),
-        limitations=wording.limitations(volume, levels, flags, remarks, provenance.cards),
+        limitations=wording.limitations(volume, levels, measured, flags, remarks, provenance.cards),
         details=_details(sheet, provenance, flags),
         table=measurement_table(measured),
     )
@@ -218,7 +221,8 @@ def _sac_region(sheet: _Sheet, sac: Instance, section: CanalMeasurements) -> Reg
 
 
 def _quantity(name: Code, measured: Measured, unit: Code, method: str = "") -> Quantity:
-    return Quantity(name, measured.value, unit, method=method, reason=measured.reason)
+    value = None if measured.value is None else round(measured.value, DIGITS)
+    return Quantity(name, value, unit, method=method, reason=measured.reason)
 
 
 def _volume(measured: Measured, method: str = "") -> Quantity:
@@ -230,10 +234,10 @@ def _longest(frame: int, mask: np.ndarray) -> tuple[Contour, ...]:
 
 
 def _middle_slice(levels: LevelMap) -> int:
-    """The slice that shows the spine's middle: most of the thecal sac; of the bodies where there is none."""
+    """The slice through the middle of the thecal sac; of the bodies where there is none."""
     sac = np.isin(levels.structures, THECAL_SAC).sum(axis=(1, 2))
     seen = sac if sac.any() else (levels.structures == BODY).sum(axis=(1, 2))
-    return int(np.argmax(seen))
+    return round(float(np.average(np.arange(len(seen)), weights=seen)))
 
 
 def _key_frames(sheet: _Sheet) -> tuple[int, ...]:

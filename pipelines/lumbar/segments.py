@@ -13,10 +13,10 @@ from pipelines.lumbar.classes import BODY, CANAL, CORD, DISC, FORAMEN, SACRUM
 from pipelines.lumbar.instances import Instance, LevelMap
 from pipelines.lumbar.wording import segment_note
 
-BODY_COLOURS = ((230, 159, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66))
+BODY_COLOURS = ((230, 159, 0), (86, 180, 233), (240, 228, 66), (204, 121, 167))
 DISC_COLOURS = ((255, 90, 70), (120, 230, 90))
 CANAL_COLOUR, CORD_COLOUR, SACRUM_COLOUR = (40, 120, 255), (255, 255, 190), (176, 132, 92)
-FORAMEN_COLOURS = {"right": (235, 70, 235), "left": (60, 230, 220)}
+FORAMEN_COLOURS = {"right": (235, 70, 235), "left": (0, 190, 160)}
 """Neighbours differ: bodies and discs alternate, the canal's structures stand apart from both, foramina by side."""
 
 
@@ -40,15 +40,17 @@ def _segment(levels: LevelMap, item: Instance) -> Segment:
     )
 
 
-def codes_of(item: Instance) -> tuple[Code, Code]:
-    """Return what a structure is, and where: codes of its kind and of its region."""
+def codes_of(item: Instance) -> tuple[Code, Code | None]:
+    """Return what a structure is, and where, if that is not said by it: codes of its kind and of its region."""
     if item.structure == BODY:
         return codes.BODY[item.level], codes.VERTEBRA[item.level]
     if item.structure == DISC:
         return codes.DISC[item.level], codes.LEVEL[item.level]
     if item.structure == FORAMEN:
         return codes.FORAMEN, codes.LEVEL[item.level]
-    return {CANAL: codes.CANAL, CORD: codes.CORD, SACRUM: codes.SACRUM}[item.structure], codes.LUMBAR_SPINE
+    if item.structure == SACRUM:
+        return codes.SACRUM, None
+    return codes.CANAL if item.structure == CANAL else codes.CORD, codes.LUMBAR_SPINE
 
 
 def label_of(item: Instance, certain: bool) -> str:

@@ -10,7 +10,7 @@ from pipelines.lumbar.quantities import LumbarMeasurements, Measured
 
 COLUMNS = (
     "Vertebra", "Height ant / mid / post, mm", "Wedge ratio",
-    "Disc", "Height, mm", "Height index", "Sac AP, mm", "Sac area, mm²", "Foramen R, mm²", "Foramen L, mm²",
+    "Disc", "Height, mm", "Height index", "Sac AP, mm", "Sac area, mm2", "Foramen R, mm2", "Foramen L, mm2",
 )  # fmt: skip
 NOTHING = "-"
 

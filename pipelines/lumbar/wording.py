@@ -58,13 +58,18 @@ def conclusion(levels: LevelMap, measured: LumbarMeasurements) -> str:
 
 
 def limitations(
-    volume: Volume, levels: LevelMap, flags: Sequence[str], remarks: Sequence[str], cards: Sequence[ModelCard]
+    volume: Volume,
+    levels: LevelMap,
+    measured: LumbarMeasurements,
+    flags: Sequence[str],
+    remarks: Sequence[str],
+    cards: Sequence[ModelCard],
 ) -> tuple[str, ...]:
     """Sentences that must travel with the result, the weightiest first.
 
     Parameters
     ----------
-    volume, levels
+    volume, levels, measured
     flags
         Of the cascade.
     remarks
@@ -81,6 +86,10 @@ def limitations(
     doubts = [flag.sentence for item in levels.items for flag in item.flags if flag.code != "uncertain"]
     if doubts:
         said.append(" ".join(doubts))
+    absent = [disc.name for disc in measured.discs if disc.number is None]
+    absent += [f"{foramen.name} foramen" for foramen in measured.foramina if foramen.number is None]
+    if absent:
+        said.append(f"Not found, which does not mean absent: {', '.join(absent)}.")
     tilt = tilt_deg(volume.stack.orientation, "L")
     if tilt >= TILT_WORTH_SAYING_DEG:
         said.append(f"The slices are {tilt:.0f} degrees off the sagittal plane; figures follow the slices.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pydicom.config import disable_value_validation
 
 from node.results import ResultObject, build_results
 from pipelines.contract import Findings
-from tests.fixtures.programs import need_program
+from tests.fixtures import dicom_tools
 from tests.results.result_sources import (
     context,
     planar_findings,
@@ -25,8 +24,6 @@ from tests.results.result_sources import (
     volume_source,
     whole_body,
 )
-
-DCMQI_PROGRAMS = ("segimage2itkimage",)
 
 
 @pytest.fixture(scope="session")
@@ -87,16 +84,5 @@ def normal_of(orientation: list[float]) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def run_tool() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run a peer program; the test is skipped, by the program's name, where it is missing.
-
-    dcmqi's programs come with a wheel and lie beside this Python; everything else is looked for outside of it.
-    """
-
-    def run(program: str, *arguments: object, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-        beside = Path(sys.executable).with_name(program)
-        path = str(beside) if program in DCMQI_PROGRAMS and beside.exists() else need_program(program)
-        return subprocess.run(
-            [path, *map(str, arguments)], capture_output=True, text=True, errors="replace", timeout=timeout_s
-        )
-
-    return run
+    """See `tests.fixtures.dicom_tools`."""
+    return dicom_tools.run_tool
