@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from pipelines.lumbar.cleaning import ALL_NEIGHBOURS
 from pipelines.lumbar.partition import Boundary
 
 POKE_MM = 2.5
@@ -56,19 +57,22 @@ def joined(one: Voxels, other: Voxels) -> Voxels:
     return Voxels(np.vstack([one.index, other.index]), np.vstack([one.local, other.local]))
 
 
-def components_of(voxels: Voxels, shape: tuple[int, ...], structure: np.ndarray | None = None) -> np.ndarray:
+def components_of(voxels: Voxels, structure: np.ndarray | None = None) -> np.ndarray:
     """Return the number (n,), from 0, of every voxel's connected component (faces, unless `structure` says more)."""
-    mask = np.zeros(shape, dtype=bool)
-    where = tuple(voxels.index.T)
+    if not len(voxels):
+        return np.empty(0, dtype=int)
+    first = voxels.index.min(axis=0)
+    mask = np.zeros(voxels.index.max(axis=0) - first + 1, dtype=bool)
+    where = tuple((voxels.index - first).T)
     mask[where] = True
     return np.asarray(ndimage.label(mask, structure)[0][where]) - 1
 
 
-def assign_bodies(voxels: Voxels, shape: tuple[int, ...], boundaries: list[Boundary]) -> np.ndarray:
+def assign_bodies(voxels: Voxels, boundaries: list[Boundary]) -> np.ndarray:
     """Return the interval (n,) of every body voxel."""
     beyond = np.stack([boundary.beyond_mm(voxels.local) for boundary in boundaries], axis=1)
     interval = (beyond > 0).sum(axis=1)
-    components = components_of(voxels, shape)
+    components = components_of(voxels)
     number = len(boundaries) + 1
     table = np.bincount(components * number + interval, minlength=(components.max() + 1) * number).reshape(-1, number)
     for component in np.flatnonzero((table > 0).sum(axis=1) > 1):
@@ -77,12 +81,12 @@ def assign_bodies(voxels: Voxels, shape: tuple[int, ...], boundaries: list[Bound
     return interval
 
 
-def assign_discs(voxels: Voxels, shape: tuple[int, ...], boundaries: list[Boundary]) -> np.ndarray:
+def assign_discs(voxels: Voxels, boundaries: list[Boundary]) -> np.ndarray:
     """Return the boundary (n,) of every disc voxel, `NOWHERE` for what belongs to none."""
     distance = np.abs(np.stack([boundary.beyond_mm(voxels.local) for boundary in boundaries], axis=1))
     nearest = distance.argmin(axis=1)
     near = distance[np.arange(len(nearest)), nearest] < SAME_DISC_MM
-    components = components_of(voxels, shape, np.ones((3, 3, 3)))
+    components = components_of(voxels, ALL_NEIGHBOURS)
     number = len(boundaries)
     table = np.bincount(
         components[near] * number + nearest[near], minlength=(components.max() + 1) * number
@@ -95,13 +99,13 @@ def assign_discs(voxels: Voxels, shape: tuple[int, ...], boundaries: list[Bounda
 
 
 def assign_foramina(
-    voxels: Voxels, shape: tuple[int, ...], centres: dict[int, tuple[float, float]], lateral_mm: np.ndarray
+    voxels: Voxels, centres: dict[int, tuple[float, float]], lateral_mm: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the interval (n,) below whose vertebra each foramen voxel lies, and True (n,) where it is on the left.
 
     Parameters
     ----------
-    voxels, shape
+    voxels
     centres
         For every interval of the chain its centre along the curve and its length in mm.
     lateral_mm
@@ -112,7 +116,7 @@ def assign_foramina(
     place = np.searchsorted(starts, voxels.local[:, 0]) - 1
     # Above the first vertebra there is still the foramen over its head; it counts as below the one before.
     interval = np.where(place >= 0, np.array(intervals)[place.clip(0)], intervals[0] - 1)
-    components = components_of(voxels, shape, np.ones((3, 3, 3)))
+    components = components_of(voxels, ALL_NEIGHBOURS)
     left = np.zeros(len(interval), dtype=bool)
     number = len(intervals) + 1
     counted = np.where(place >= 0, place, number - 1)

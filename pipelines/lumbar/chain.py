@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipelines.lumbar.classes import BODY, DISC, SACRUM, THECAL_SAC
+from pipelines.lumbar.classes import BODY, CANAL, CORD, DISC, SACRUM
 
 MAXIMUM_CANDIDATES = 24
 """The largest components; a spine in view has at most twelve bodies."""
@@ -134,7 +134,7 @@ def _doubt_of_place(
 
 def _front_of_sac(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """Return the sac's anterior border in mm for every row (its foremost slice), NaN where there is none."""
-    sac = np.asarray(np.isin(labels, THECAL_SAC).any(axis=0))
+    sac = np.asarray(((labels == CANAL) | (labels == CORD)).any(axis=0))
     return np.where(sac.any(axis=1), sac.argmax(axis=1) * spacing_mm[2], np.nan)
 
 

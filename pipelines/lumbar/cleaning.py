@@ -75,17 +75,23 @@ def fill_holes(labels: np.ndarray) -> None:
 
 
 def _drop_specks(labels: np.ndarray, structure: int, voxel_mm3: float, instead: int = BACKGROUND) -> None:
-    components, number = ndimage.label(labels == structure, ALL_NEIGHBOURS)
-    if number:
-        sizes_mm3 = np.bincount(components.ravel()) * voxel_mm3
-        small = sizes_mm3 < MINIMUM_VOLUME_MM3
-        small[0] = False
-        labels[small[components]] = instead
+    box = ndimage.find_objects(labels, max_label=structure)[structure - 1]
+    if box is None:
+        return
+    components, _ = ndimage.label(labels[box] == structure, ALL_NEIGHBOURS)
+    small = np.bincount(components.ravel()) * voxel_mm3 < MINIMUM_VOLUME_MM3
+    small[0] = False
+    if small.any():
+        labels[box][small[components]] = instead
 
 
 def _keep_one_sac(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> None:
     """Keep the largest 3-D component of canal and cord together, and pieces that continue it up or down."""
-    components, number = ndimage.label(np.isin(labels, THECAL_SAC), ALL_NEIGHBOURS)
+    sac = (labels == CANAL) | (labels == CORD)
+    whole = ndimage.find_objects(sac.astype(np.uint8))
+    if not whole:
+        return
+    components, number = ndimage.label(sac[whole[0]], ALL_NEIGHBOURS)
     if number < 2:
         return
     sizes = np.bincount(components.ravel())[1:]
@@ -97,7 +103,7 @@ def _keep_one_sac(labels: np.ndarray, spacing_mm: tuple[float, float, float]) ->
             kept.append(i)
     keep = np.zeros(number + 1, dtype=bool)
     keep[[i + 1 for i in kept]] = True
-    labels[(components > 0) & ~keep[components]] = BACKGROUND
+    labels[whole[0]][(components > 0) & ~keep[components]] = BACKGROUND
 
 
 def _continues(

@@ -159,7 +159,7 @@ def _foramina(
 ) -> list[_Part]:
     centres = _centres(spine)
     lateral_mm = spine.foramina.index[:, 0] * spacing_mm[0] - _midline_mm(spine.foramina, spine, crop, spacing_mm)
-    interval, left = assign_foramina(spine.foramina, crop.shape, centres, lateral_mm)
+    interval, left = assign_foramina(spine.foramina, centres, lateral_mm)
     parts = []
     for k in sorted(set(interval.tolist())):
         if k == NOWHERE or k >= len(spine.boundaries):

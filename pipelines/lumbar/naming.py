@@ -148,7 +148,7 @@ def _lumbosacral(spine: Spine, occupied: list[int], spacing_mm: tuple[float, flo
     if "body_was_sacrum" in spine.remarks:
         flags.append(Flag("body_reassigned", "Bone labelled as sacrum above the lowest disc was taken for L5."))
     weak = spine.boundaries[-1].evidence < CLEAR_DISC and last not in spine.disc_boundary
-    if weak or {"second_segment", "body_was_sacrum"} & spine.remarks or len(occupied) < 2:
+    if weak or {"sacrum_was_body", "body_was_sacrum"} & spine.remarks or len(occupied) < 2:
         flags.append(Flag("levels_uncertain", "Where the sacrum begins is doubtful, and so is the count of levels."))
     signs = _transitional_signs(spine, last, spacing_mm)
     if signs:
@@ -162,8 +162,8 @@ def _transitional_signs(spine: Spine, last: int, spacing_mm: tuple[float, float,
     signs = []
     if "remnant_disc" in spine.remarks:
         signs.append("a disc within the sacrum")
-    if "second_segment" in spine.remarks:
-        signs.append("a narrow upper end of the sacrum")
+    if "narrow_last_body" in spine.remarks:
+        signs.append("a last vertebra narrower than the one above it")
     shapes = {}
     for k in range(max(0, last - 3), last + 1):
         disc = spine.discs.select(spine.disc_boundary == k)

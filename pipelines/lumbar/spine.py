@@ -23,8 +23,11 @@ from pipelines.lumbar.partition import Boundary, find_boundaries, fit_plane, in_
 MIDDLE_MM = 9.0
 """Half-width of the middle of a body or disc, where depths and thicknesses are compared."""
 
-SECOND_SEGMENT_DEPTH = 0.8
-"""S1's end plate is as deep as L5's, S2's upper end about two thirds of it: below this share it is S2."""
+SACRAL_TAPER = 0.87
+"""A last body less deep than this share of the body above it is S1 (its depth falls to two thirds on the way to S2)."""
+
+END_MM, BAND_MM = 8.0, 4.0
+"""Depth is taken in bands of this height, this far from either boundary."""
 
 CLEAR_DISC = 0.3
 """Evidence above which a boundary is taken for a disc that is there."""
@@ -64,7 +67,7 @@ class Spine:
     rejected
         Number of bodies off the chain.
     remarks
-        What was put right: "sacrum_was_body", "body_was_sacrum", "second_segment", "remnant_disc".
+        What was put right: "sacrum_was_body", "body_was_sacrum"; what was seen: "remnant_disc", "narrow_last_body".
     """
 
     curve: Centreline
@@ -99,11 +102,11 @@ def find_spine(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> Sp
     if not len(chain_mm):
         return None
     curve = _curve(chain_mm, labels, spacing_mm)
-    voxels = {s: _voxels(labels == s, curve, spacing_mm) for s in (BODY, DISC, FORAMEN, SACRUM)}
+    voxels = {s: _voxels(labels, s, curve, spacing_mm) for s in (BODY, DISC, FORAMEN, SACRUM)}
     voxel_mm3 = float(np.prod(spacing_mm))
-    bodies, rejected = _on_chain(voxels[BODY], labels.shape, voxel_mm3)
+    bodies, rejected = _on_chain(voxels[BODY], voxel_mm3)
     discs = voxels[DISC].select(in_tube(voxels[DISC].local))
-    sacrum = _main_sacrum(voxels[SACRUM], labels.shape, spacing_mm)
+    sacrum = _main_sacrum(voxels[SACRUM], spacing_mm)
     boundaries = _boundaries(bodies, discs, sacrum, voxel_mm3)
     spine = Spine(curve, boundaries, bodies, np.empty(0, int), discs, np.empty(0, int), voxels[FORAMEN], sacrum)
     spine.rejected = rejected
@@ -111,9 +114,9 @@ def find_spine(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> Sp
         _check_first_sacral_segment(spine)
         _sort_lumbosacral(spine, voxel_mm3)
     if len(spine.bodies):
-        spine.body_interval = assign_bodies(spine.bodies, labels.shape, spine.boundaries)
+        spine.body_interval = assign_bodies(spine.bodies, spine.boundaries)
         _trade_with_sacrum(spine, voxel_mm3)
-        _note_pieces(spine, labels.shape)
+        _note_pieces(spine)
     if len(spine.discs):
         _settle_discs(spine, labels.shape, voxel_mm3)
     return spine
@@ -138,17 +141,20 @@ def _curve(chain_mm: np.ndarray, labels: np.ndarray, spacing_mm: tuple[float, fl
     return fit_centreline(np.vstack([chain_mm, discs_mm[in_tube(local) & (np.abs(local[:, 1]) < 22.0)]]))
 
 
-def _voxels(mask: np.ndarray, curve: Centreline, spacing_mm: tuple[float, float, float]) -> Voxels:
-    index = np.argwhere(mask)
+def _voxels(labels: np.ndarray, structure: int, curve: Centreline, spacing_mm: tuple[float, float, float]) -> Voxels:
+    box = ndimage.find_objects(labels, max_label=structure)[structure - 1]
+    index = np.empty((0, 3), dtype=int)
+    if box is not None:
+        index = np.argwhere(labels[box] == structure) + [side.start for side in box]
     return Voxels(index, curve.local(index * np.asarray(spacing_mm)))
 
 
-def _on_chain(bodies: Voxels, shape: tuple[int, ...], voxel_mm3: float) -> tuple[Voxels, int]:
+def _on_chain(bodies: Voxels, voxel_mm3: float) -> tuple[Voxels, int]:
     """Keep components of which most lies near the curve, and of them what does; count the large ones dropped."""
     if not len(bodies):
         return bodies, 0
     near = in_tube(bodies.local)
-    components = components_of(bodies, shape)
+    components = components_of(bodies)
     sizes = np.bincount(components)
     inside = np.bincount(components, near)
     member = (inside > 0.5 * sizes) & (inside * voxel_mm3 >= MINIMUM_VOLUME_MM3)
@@ -156,11 +162,11 @@ def _on_chain(bodies: Voxels, shape: tuple[int, ...], voxel_mm3: float) -> tuple
     return bodies.select(near & member[components]), rejected
 
 
-def _main_sacrum(sacrum: Voxels, shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> Voxels:
+def _main_sacrum(sacrum: Voxels, spacing_mm: tuple[float, float, float]) -> Voxels:
     """Keep the largest piece of the sacrum and the pieces next to it."""
     if len(sacrum) * np.prod(spacing_mm) < MISPLACED_MM3:
         return sacrum.select(np.zeros(len(sacrum), dtype=bool))
-    components = components_of(sacrum, shape, ALL_NEIGHBOURS)
+    components = components_of(sacrum, ALL_NEIGHBOURS)
     sizes = np.bincount(components)
     places = sacrum.index * np.asarray(spacing_mm)
     largest = places[components == sizes.argmax()]
@@ -180,23 +186,32 @@ def _boundaries(bodies: Voxels, discs: Voxels, sacrum: Voxels, voxel_mm3: float)
 
 
 def _check_first_sacral_segment(spine: Spine) -> None:
-    """Drop the last boundary where what lies below it can only be S2, and what lies above it is labelled body."""
-    last = spine.boundaries[-1]
+    """Drop the last boundary where what lies above it is S1 labelled as body: it tapers, with a disc only above it.
+
+    Every lumbar body is about as deep as the one above it; the first sacral segment tapers towards the second.
+    """
     if len(spine.boundaries) < 3:
         return
-    beyond = last.beyond_mm(spine.sacrum.local)
-    middle = np.abs(spine.sacrum.local[:, 2]) < MIDDLE_MM
-    top = spine.sacrum.local[middle & (beyond > 2.0) & (beyond < 9.0), 1]
-    above = last.beyond_mm(spine.bodies.local)
-    body = spine.bodies.local[(np.abs(spine.bodies.local[:, 2]) < MIDDLE_MM) & (above < -4.0) & (above > -22.0), 1]
-    if len(top) < 10 or len(body) < 10:
+    before, above, last = spine.boundaries[-3:]
+    depth = _middle_depth(spine.bodies, above, last)
+    usual = _middle_depth(spine.bodies, before, above)
+    if depth is None or usual is None or depth > SACRAL_TAPER * usual:
         return
-    depth_top, depth_body = np.ptp(np.percentile(top, (3, 97))), np.ptp(np.percentile(body, (3, 97)))
-    if depth_top < SECOND_SEGMENT_DEPTH * depth_body:
-        spine.remarks.add("second_segment")
-        if last.evidence < CLEAR_DISC and spine.boundaries[-2].evidence > CLEAR_DISC:
-            spine.boundaries.pop()
-            spine.remarks.add("sacrum_was_body")
+    if last.evidence < CLEAR_DISC < above.evidence:
+        spine.boundaries.pop()
+        spine.remarks.add("sacrum_was_body")
+    else:
+        spine.remarks.add("narrow_last_body")
+
+
+def _middle_depth(voxels: Voxels, upper: Boundary, lower: Boundary) -> float | None:
+    """Return the median antero-posterior depth of what lies between two boundaries, away from its ends."""
+    below = upper.beyond_mm(voxels.local)
+    inside = (np.abs(voxels.local[:, 2]) < MIDDLE_MM) & (below >= END_MM) & (lower.beyond_mm(voxels.local) < -END_MM)
+    bands = (below[inside] // BAND_MM).astype(int)
+    backs = [voxels.local[inside, 1][bands == band] for band in np.unique(bands)]
+    depths = [float(np.ptp(np.percentile(back, (3, 97)))) for back in backs if len(back) >= 10]
+    return float(np.median(depths)) if depths else None
 
 
 def _sort_lumbosacral(spine: Spine, voxel_mm3: float) -> None:
@@ -223,11 +238,11 @@ def _trade_with_sacrum(spine: Spine, voxel_mm3: float) -> None:
     spine.bodies, spine.body_interval = spine.bodies.select(~below), spine.body_interval[~below]
 
 
-def _note_pieces(spine: Spine, shape: tuple[int, ...]) -> None:
+def _note_pieces(spine: Spine) -> None:
     """Note which bodies were fused with a neighbour and which were in pieces."""
     if not len(spine.bodies):
         return
-    components = components_of(spine.bodies, shape)
+    components = components_of(spine.bodies)
     number = len(spine.boundaries) + 1
     table = np.zeros((components.max() + 1, number), dtype=int)
     np.add.at(table, (components, spine.body_interval), 1)
@@ -248,16 +263,18 @@ def _settle_discs(spine: Spine, shape: tuple[int, ...], voxel_mm3: float) -> Non
         spine.sacrum = joined(spine.sacrum, spine.discs.select(remnant))
         spine.discs = spine.discs.select(~remnant)
     if len(spine.discs):
-        spine.disc_boundary = assign_discs(spine.discs, shape, spine.boundaries)
+        spine.disc_boundary = assign_discs(spine.discs, spine.boundaries)
         keep = spine.disc_boundary != NOWHERE
         spine.discs, spine.disc_boundary = spine.discs.select(keep), spine.disc_boundary[keep]
 
 
 def _remnant(spine: Spine, shape: tuple[int, ...]) -> np.ndarray:
     """Tell which disc voxels lie in components well below the lumbosacral boundary that touch the sacrum."""
-    components = components_of(spine.discs, shape, ALL_NEIGHBOURS)
+    components = components_of(spine.discs, ALL_NEIGHBOURS)
     below = np.bincount(components, spine.boundaries[-1].beyond_mm(spine.discs.local)) / np.bincount(components)
-    bone = np.zeros(shape, dtype=bool)
-    bone[tuple(spine.sacrum.index.T)] = True
-    touches = ndimage.binary_dilation(bone)[tuple(spine.discs.index.T)]
+    touches = np.zeros(len(spine.discs), dtype=bool)
+    if (below > REMNANT_BELOW_MM).any():
+        bone = np.zeros(shape, dtype=bool)
+        bone[tuple(spine.sacrum.index.T)] = True
+        touches = ndimage.binary_dilation(bone)[tuple(spine.discs.index.T)]
     return np.asarray(((below > REMNANT_BELOW_MM) & (np.bincount(components, touches) > 0))[components])
