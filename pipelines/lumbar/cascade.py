@@ -215,7 +215,7 @@ def _load_network(name: str, folders: list[Path], device: Device) -> tuple[Any, 
             f"runs '{NETWORK}' with {', '.join(CLASSES)}; install weights made for it."
         )
     try:
-        network = build_network(card.network_parameters)
+        network: Any = build_network(card.network_parameters)
         network.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{name}: the weights do not fit the network of their card ({error}).") from error

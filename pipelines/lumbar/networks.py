@@ -138,7 +138,8 @@ def _stride(level: int, settings: NetworkSettings) -> tuple[int, int, int]:
 def _pair(channels: int, middle: int, out: int, level: int, settings: NetworkSettings) -> nn.Module:
     """Two convolutions, each with normalisation and ReLU."""
     kernel = (1, 3, 3) if level < settings.flat_levels else (3, 3, 3)
-    arguments: dict[str, Any] = {"GROUP": {"num_groups": GROUPS}, "INSTANCE": {"affine": True}}.get(settings.norm, {})
+    known: dict[str, dict[str, Any]] = {"GROUP": {"num_groups": GROUPS}, "INSTANCE": {"affine": True}}
+    arguments = known.get(settings.norm, {})
     norm = (settings.norm, arguments)
     return nn.Sequential(
         Convolution(3, channels, middle, kernel_size=kernel, adn_ordering="NA", norm=norm, act="RELU"),

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.losses import DiceCELoss
 from torch import nn
+from torch.nn import functional
 
 from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
@@ -65,11 +65,22 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def segmentation_loss(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Dice of the six structures over the batch, plus cross-entropy of all seven classes."""
+    """Dice over the batch, mean over the structures that it holds, plus cross-entropy of all seven classes.
+
+    Structures that a batch lacks are left to the cross-entropy. A part of a volume often lacks some, and the usual
+    smoothed Dice then rewards nothing but driving a class to 1e-7 and below everywhere: it never comes back (measured:
+    after 2,000 steps no voxel was called sacrum).
+    """
     volumes, labels = batch
     logits = network(volumes).float()
-    loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
-    return loss(logits, labels[:, None])
+    truth = functional.one_hot(labels, len(CLASSES)).movedim(-1, 1)[:, 1:].float()
+    shares = logits.softmax(1)[:, 1:]
+    space = (0, 2, 3, 4)
+    held = truth.sum(space)
+    dice = 2 * (shares * truth).sum(space) / (shares.sum(space) + held).clamp(min=1.0)
+    present = (held > 0).float()
+    missing = ((1 - dice) * present).sum() / present.sum().clamp(min=1.0)
+    return missing + functional.cross_entropy(logits, labels)
 
 
 def train(
@@ -181,7 +192,7 @@ class _Run:
         recipe: dict[str, Any] = {
             "preset": self.preset,
             "batch": preset.batch,
-            "loss": "Dice (six structures) + cross-entropy",
+            "loss": "Dice (structures present) + cross-entropy",
             "part": [*sampling.part, columns],
             "augmentation": asdict(sampling.augment),
             **asdict(self.settings),
