@@ -83,11 +83,10 @@ class EvaluationReport:
             "dice": {CLASSES[k]: dice_figures(self.patients, _class_overlap(k)) for k in (*PAPER_STRUCTURES, SACRUM)},
             "dice_thecal_sac": dice_figures(self.patients, lambda p: p.thecal_sac),
             "dice_before_cleaning": {
-                CLASSES[k]: dice_figures(self.patients, lambda p, k=k: p.before_cleaning[k])["mean"]
-                for k in PAPER_STRUCTURES
+                CLASSES[k]: dice_figures(self.patients, _held("before_cleaning", k))["mean"] for k in PAPER_STRUCTURES
             },
             "dice_baseline": {
-                CLASSES[k]: dice_figures(self.patients, lambda p, k=k: p.baseline[k])["mean"] for k in PAPER_STRUCTURES
+                CLASSES[k]: dice_figures(self.patients, _held("baseline", k))["mean"] for k in PAPER_STRUCTURES
             },
             "baseline": self.baseline,
             "labels": label_figures(self.patients),
@@ -199,7 +198,12 @@ def _by_class_name(patient: dict[str, Any]) -> dict[str, Any]:
 
 
 def _class_overlap(structure: int) -> Callable[[PatientResult], Overlap]:
-    return lambda patient: patient.overlaps[structure]
+    return _held("overlaps", structure)
+
+
+def _held(which: str, structure: int) -> Callable[[PatientResult], Overlap]:
+    """How to take one structure's overlap from a patient's `overlaps`, `before_cleaning` or `baseline`."""
+    return lambda patient: getattr(patient, which)[structure]
 
 
 def _names(patients: Sequence[PatientResult]) -> list[bool]:
