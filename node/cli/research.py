@@ -11,8 +11,7 @@ import click
 from node.cli.progress import progress_bar
 from node.errors import ConfigurationError
 
-PHANTOMS = ("bone-scan", "lumbar-mr")
-PLANNED_PHANTOMS = ("spect-ct",)
+PHANTOMS = ("bone-scan", "lumbar-mr", "spect-ct")
 TRAINABLE = ("bone-scan", "lumbar")
 PLANNED_PIPELINES = ("spect-ct", "thorax")
 EVALUATED = {"bone-scan": 50, "lumbar": 60}
@@ -34,12 +33,13 @@ def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="The first patient's seed.")
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for the studies.")
 def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
-    """Make simulated studies of KIND (bone-scan, lumbar-mr) as DICOM, each with its truth masks beside it."""
-    _here(kind, PHANTOMS, PLANNED_PHANTOMS, "phantom")
+    """Make simulated studies of KIND (bone-scan, lumbar-mr, spect-ct) as DICOM, each with its truth masks beside it."""
+    _here(kind, PHANTOMS, (), "phantom")
     from pipelines.phantoms import generate
     from pipelines.phantoms.lumbar import generate_lumbar
+    from pipelines.phantoms.spect_ct import generate as generate_spect_ct
 
-    make = {"bone-scan": generate, "lumbar-mr": generate_lumbar}[kind]
+    make = {"bone-scan": generate, "lumbar-mr": generate_lumbar, "spect-ct": generate_spect_ct}[kind]
     with progress_bar("simulating") as report:
         scans = make(count, seed, out_dir, report)
     for scan in scans:

@@ -104,8 +104,8 @@ def test_a_folder_without_dicom_ends_with_2_and_says_so(osteon: Osteon, tmp_path
     assert "no DICOM file under" in done.stderr
 
 
-def test_a_planned_phantom_is_told_from_one_that_never_was(osteon: Osteon, tmp_path: Path) -> None:
-    planned = osteon("phantom", "spect-ct", "--out", str(tmp_path))
+def test_a_planned_pipeline_is_told_from_a_phantom_that_never_was(osteon: Osteon, tmp_path: Path) -> None:
+    planned = osteon("train", "thorax", "--out", str(tmp_path))
     unknown = osteon("phantom", "unicorn", "--out", str(tmp_path))
     assert planned.returncode == unknown.returncode == 2
     assert "planned but not in this version" in planned.stderr
