@@ -63,7 +63,7 @@ _PLAIN = _words(
     "RequestedProcedureDescription BodyPartExamined Laterality Manufacturer ManufacturerModelName StationName "
     "InstitutionName SeriesNumber InstanceNumber FrameOfReferenceUID PatientPosition Rows Columns NumberOfFrames "
     "SamplesPerPixel PhotometricInterpretation SpacingBetweenSlices ScanOptions SequenceName ScanningSequence "
-    "SequenceVariant MRAcquisitionType FlipAngle InversionTime EchoTrainLength MagneticFieldStrength "
+    "SequenceVariant SpectrallySelectedSuppression MRAcquisitionType FlipAngle EchoTrainLength MagneticFieldStrength "
     "ContrastBolusAgent ConvolutionKernel KVP WholeBodyTechnique TypeOfDetectorMotion ConversionType "
     "BurnedInAnnotation ImagesInAcquisition NumberOfSeriesRelatedInstances SeriesType"
 )
@@ -92,6 +92,7 @@ KEPT: tuple[Kept, ...] = (
     Kept("SliceThickness", ("SliceThickness", *_in_groups("PixelMeasuresSequence.SliceThickness"))),
     Kept("EchoTime", ("EchoTime", *_in_groups("MREchoSequence.EffectiveEchoTime"))),
     Kept("RepetitionTime", ("RepetitionTime", *_in_groups("MRTimingAndRelatedParametersSequence.RepetitionTime"))),
+    Kept("InversionTime", ("InversionTime", *_in_groups("MRModifierSequence.InversionTimes"))),
     Kept(
         "Radiopharmaceutical",
         (
@@ -110,7 +111,16 @@ KEPT: tuple[Kept, ...] = (
         ),
         gather=True,
     ),
-    Kept("AnatomicRegion", ("AnatomicRegionSequence.CodeMeaning", "AnatomicRegionSequence.CodeValue"), gather=True),
+    Kept(
+        "AnatomicRegion",
+        (
+            "AnatomicRegionSequence.CodeMeaning",
+            "AnatomicRegionSequence.CodeValue",
+            *_in_groups("FrameAnatomySequence.AnatomicRegionSequence.CodeMeaning"),
+            *_in_groups("FrameAnatomySequence.AnatomicRegionSequence.CodeValue"),
+        ),
+        gather=True,
+    ),
     Kept(
         "View",
         ("ViewCodeSequence.CodeMeaning", "DetectorInformationSequence.ViewCodeSequence.CodeMeaning"),
