@@ -110,7 +110,8 @@ def _figure(name: str, entry: dict[str, Any]) -> Figure:
             continue
         value, interval = ours[name], ours.get(f"{name}_interval")
         if isinstance(value, dict):
-            value, interval = value.get("mean"), value.get("mean_interval")
+            held: dict[str, Any] = value
+            value, interval = held.get("mean"), held.get("mean_interval")
         return Figure(name, _number(value), _interval(interval), _number(entry[PAPER][name]))
     return Figure(name, None, None, _number(entry[PAPER][name]))
 
