@@ -117,22 +117,16 @@ class EvaluationReport:
 
 def dice_figures(patients: Sequence[PatientResult], overlap: Callable[[PatientResult], Overlap]) -> dict[str, Any]:
     """Return mean, standard deviation, range and pooled Dice of one structure; patients without it are left out."""
-    values = [d for p in patients if (d := overlap(p).dice) is not None]
-
-    def mean(cases: Sequence[float]) -> float | None:
-        return float(np.mean(cases)) if len(cases) else None
-
-    def pooled(cases: Sequence[PatientResult]) -> float | None:
-        return sum((overlap(p) for p in cases), Overlap()).dice
-
+    overlaps = [overlap(p) for p in patients]
+    values = [o.dice for o in overlaps if o.dice is not None]
     return {
-        "mean": mean(values),
+        "mean": _mean(overlaps),
         "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
         "lowest": min(values, default=None),
         "highest": max(values, default=None),
-        "mean_interval": bootstrap_interval(values, mean),
-        "pooled": pooled(patients),
-        "pooled_interval": bootstrap_interval(patients, pooled),
+        "mean_interval": bootstrap_interval(overlaps, _mean),
+        "pooled": _pooled(overlaps),
+        "pooled_interval": bootstrap_interval(overlaps, _pooled),
     }
 
 
@@ -158,13 +152,13 @@ def real_figures(results: Sequence[RealResult], structure: int) -> dict[str, Any
     spacings, names = sorted({r.slice_mm for r in results}), sorted({r.name for r in results})
 
     def pooled(part: Sequence[RealResult]) -> float | None:
-        return sum((r.scored for r in part), Overlap()).dice
+        return _pooled([r.scored for r in part])
 
     return {
         "structure": CLASSES[structure],
         "volumes": len(names),
         "dice": pooled(results),
-        "dice_unrestricted": sum((r.unrestricted for r in results), Overlap()).dice,
+        "dice_unrestricted": _pooled([r.unrestricted for r in results]),
         "by_slice_mm": {str(mm): pooled([r for r in results if r.slice_mm == mm]) for mm in spacings},
         "by_volume": {name: pooled([r for r in results if r.name == name]) for name in names},
         "found": _share([True] * sum(r.found for r in results) + [False] * sum(r.labelled - r.found for r in results)),
@@ -204,6 +198,15 @@ def _class_overlap(structure: int) -> Callable[[PatientResult], Overlap]:
 def _held(which: str, structure: int) -> Callable[[PatientResult], Overlap]:
     """How to take one structure's overlap from a patient's `overlaps`, `before_cleaning` or `baseline`."""
     return lambda patient: getattr(patient, which)[structure]
+
+
+def _mean(overlaps: Sequence[Overlap]) -> float | None:
+    values = [o.dice for o in overlaps if o.dice is not None]
+    return float(np.mean(values)) if values else None
+
+
+def _pooled(overlaps: Sequence[Overlap]) -> float | None:
+    return sum(overlaps, Overlap()).dice
 
 
 def _names(patients: Sequence[PatientResult]) -> list[bool]:
