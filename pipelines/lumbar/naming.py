@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.lumbar.instances import Flag
-from pipelines.lumbar.spine import CLEAR_DISC, Spine, depth_and_area
+from pipelines.lumbar.lumbosacral import CLEAR_DISC
+from pipelines.lumbar.spine import Spine, depth_and_area
 
 UPWARD = tuple(f"L{n}" for n in range(5, 0, -1)) + tuple(f"T{n}" for n in range(12, 0, -1))
 """Vertebrae above the sacrum, from below."""
