@@ -2,7 +2,7 @@
 
 Ribs, sternum, shoulder girdle, arms, hip bones and femora are the whole-body phantom's own functions; vertebrae are
 `vertebrae`'s. What a CT shows and a camera does not is added here: joint spaces at hip and shoulder, the sacrum's
-canal and foramina, a hip prosthesis in place of a femur.
+canal and foramina, room for a hip prosthesis.
 """
 
 # ruff: noqa: RUF005 - array + [x, y, z] adds coordinates, it does not join lists.
@@ -67,7 +67,7 @@ def draw_skeleton(
     Parameters
     ----------
     collapsed : share of height lost per vertebra with a compression fracture.
-    prosthesis : side (1 left, -1 right) whose femoral head and neck are left out, 0 for none.
+    prosthesis : side (1 left, -1 right) whose femoral head and neck are taken out, 0 for none.
     """
     patient = placement.patient
     canvas = BoneCanvas(grid, placement, placement.scale, rng)
@@ -84,8 +84,9 @@ def draw_skeleton(
     for side, letter in limbs.SIDES:
         limbs.add_pelvis(canvas, patient, side, letter)
         _open_hip(canvas, patient, side)
-        if side != prosthesis:
-            limbs.add_leg(canvas, patient, side, letter)
+        limbs.add_leg(canvas, patient, side, letter)
+        if side == prosthesis:
+            _open_hip(canvas, patient, side)
         limbs.add_shoulder(canvas, patient, side, letter)
         _open_shoulder(canvas, patient, side)
         limbs.add_arm(canvas, patient, side, letter)

@@ -18,7 +18,7 @@ METAL_HU = 3071.0
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 STREAK_VIEWS = 90
 STREAK_PIXEL_MM = 4.0
-STREAK_GAIN = 0.055
+STREAK_GAIN = 0.11
 """Share of a metal path's attenuation, squared, by which polychromatic rays are underestimated."""
 
 

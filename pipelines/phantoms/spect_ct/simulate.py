@@ -143,7 +143,7 @@ def _prosthesis(grid: Grid, placement: Placement, side: int) -> np.ndarray:
     axis = (knee - trochanter) / np.linalg.norm(knee - trochanter)
     canvas.ellipsoid("cup", hip, (26, 26, 26), shell=0.88)
     canvas.ellipsoid("head", hip, (16, 16, 16))
-    middle = trochanter - [side * 14, 0, 0]
+    middle = trochanter - [side * 5, 0, 0]
     canvas.tube("stem", np.array([hip, middle, middle + axis * 60, middle + axis * 130]), [7, 8, 7, 5])
     return np.asarray(np.clip(0.5 + canvas.depth / 1.5, 0, 1) * (canvas.depth > -2), np.float32)
 
