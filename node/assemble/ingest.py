@@ -206,6 +206,7 @@ class Ingest:
             byte_count=digest.byte_count,
             received_at=min(written, now),
             patient_id=instance.patient_id,
+            patient_id_issuer=instance.patient_id_issuer,
             patient_name=instance.patient_name,
             accession_number=instance.accession_number,
             study_date=instance.study_date,

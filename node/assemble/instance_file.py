@@ -44,6 +44,7 @@ _IDENTITY = (
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "PatientID",
+    "IssuerOfPatientID",
     "PatientName",
     "AccessionNumber",
     "StudyDate",
@@ -74,6 +75,7 @@ class InstanceFile:
     sop_class_uid: str
     transfer_syntax_uid: str
     patient_id: str = field(repr=False)
+    patient_id_issuer: str = field(repr=False)
     patient_name: str = field(repr=False)
     accession_number: str = field(repr=False)
     study_date: str
@@ -160,6 +162,7 @@ def read_instance(path: Path, extra: Iterable[str] = (), acknowledged_uid: str =
         sop_class_uid=sop_class,
         transfer_syntax_uid=transfer_syntax,
         patient_id=identity["PatientID"],
+        patient_id_issuer=identity["IssuerOfPatientID"],
         patient_name=identity["PatientName"],
         accession_number=identity["AccessionNumber"],
         study_date=identity["StudyDate"],

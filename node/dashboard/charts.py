@@ -43,12 +43,20 @@ def bars(title: str, labels: Sequence[str], values: Sequence[Value], unit: str =
     return _figure(title, labels, values, unit, marks, top)
 
 
-def line(title: str, labels: Sequence[str], values: Sequence[Value], unit: str = "") -> Markup:
-    """Points joined by a line; None breaks it."""
+def line(
+    title: str,
+    labels: Sequence[str],
+    values: Sequence[Value],
+    unit: str = "",
+    positions: Sequence[float] | None = None,
+) -> Markup:
+    """Points joined by a line; None breaks it. `positions` (0 to 1) says where; None spaces evenly."""
     top = _ceiling(values)
-    step = (WIDTH - LEFT - 10) / max(len(values) - 1, 1)
+    if positions is None:
+        positions = [index / max(len(values) - 1, 1) for index in range(len(values))]
     places = [
-        None if value is None else (LEFT + 4 + index * step, _y(value, top)) for index, value in enumerate(values)
+        None if value is None else (LEFT + 4 + position * (WIDTH - LEFT - 10), _y(value, top))
+        for position, value in zip(positions, values, strict=True)
     ]
     dots = Markup("").join(
         Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3"><title>{}: {} {}</title></circle>').format(

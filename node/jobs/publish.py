@@ -20,11 +20,13 @@ from zoneinfo import ZoneInfo
 from node.errors import StoreUnavailable
 from node.identity import identity
 from node.jobs.heartbeat import Held
+from node.jobs.previous import with_previous
 from node.jobs.workspace import attempt_folder
 from node.registry.database import Registry
 from node.registry.deliveries import PlannedDelivery
 from node.registry.job_files import EarlierRevision, earlier_revision
 from node.registry.jobs import ClaimedJob, NewResult
+from node.registry.trends import previous
 from node.results import (
     ObjectReference,
     ResultContext,
@@ -75,6 +77,7 @@ def publish(
     """
     with registry.reading() as session:
         earlier = earlier_revision(session, claim)
+        findings = with_previous(findings, previous(session, claim.study_id, claim.created_at))
     context = ResultContext(
         job_key=claim.key,
         revision=claim.revision,

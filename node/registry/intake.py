@@ -55,6 +55,7 @@ class Arrival:
     byte_count: int
     received_at: datetime
     patient_id: str = field(default="", repr=False)
+    patient_id_issuer: str = field(default="", repr=False)
     patient_name: str = field(default="", repr=False)
     accession_number: str = field(default="", repr=False)
     study_date: str = ""
@@ -162,6 +163,7 @@ def _studies(session: Session, arrivals: Iterable[Arrival], now: datetime) -> di
             {
                 "study_uid": uid,
                 "patient_id": clip(Study.patient_id, arrival.patient_id),
+                "patient_id_issuer": clip(Study.patient_id_issuer, arrival.patient_id_issuer),
                 "patient_name": clip(Study.patient_name, arrival.patient_name),
                 "accession_number": clip(Study.accession_number, arrival.accession_number),
                 "study_date": clip(Study.study_date, arrival.study_date),

@@ -8,6 +8,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.api import description, destinations, models, routing, v1
+from node.dashboard.api import description, destinations, jobs, models, routing, studies, v1
 
-ROUTERS: tuple[APIRouter, ...] = (description.router, v1.router, destinations.router, routing.router, models.router)
+ROUTERS: tuple[APIRouter, ...] = (
+    description.router,
+    v1.router,
+    jobs.router,
+    studies.router,
+    destinations.router,
+    routing.router,
+    models.router,
+)

@@ -1,17 +1,16 @@
-"""What programs read: the node at a glance, one study."""
+"""What programs read first: the node at a glance."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter
 
 from node.dashboard.api.description import PROBLEMS
-from node.dashboard.i18n import Text
 from node.dashboard.security.access import AsViewer, AtDesk
 from node.registry import queries
-from node.registry.views import Overview, StudyView
+from node.registry.views import Overview
 
 router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 
@@ -20,17 +19,3 @@ router = APIRouter(prefix="/api/v1", responses=PROBLEMS)
 def overview(desk: AtDesk, who: AsViewer) -> Any:
     with desk.registry.reading() as session:
         return asdict(queries.overview(session, desk.clock()))
-
-
-@router.get(
-    "/studies/{study_uid}",
-    response_model=StudyView,
-    tags=["studies"],
-    summary="A study with its series, jobs, deliveries and events",
-)
-def study(desk: AtDesk, who: AsViewer, study_uid: str) -> Any:
-    with desk.registry.reading() as session:
-        view = queries.study_view(session, study_uid)
-    if view is None:
-        raise HTTPException(404, Text("This node has no such study."))
-    return asdict(view)

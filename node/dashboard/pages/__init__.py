@@ -12,11 +12,13 @@ from node.dashboard.pages import (
     job,
     jobs,
     live,
+    models,
     overview,
     pictures,
     routing,
     studies,
     system,
+    trends,
     users,
 )
 
@@ -30,6 +32,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     pictures.router,
     studies.router,
     routing.router,
+    models.router,
+    trends.router,
     destinations.router,
     users.router,
     audit.router,

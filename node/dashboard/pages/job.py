@@ -10,7 +10,7 @@ import json
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, HTTPException, Request
+from fastapi import APIRouter, Form, HTTPException, Path, Request
 from fastapi.responses import Response
 
 from node.dashboard.i18n import Text
@@ -27,6 +27,9 @@ router = APIRouter(prefix="/jobs/{job_id}", include_in_schema=False)
 
 DICOM = "application/dicom"
 
+Number = Annotated[int, Path(ge=1, lt=2**63)]
+"""Of a job, result or delivery."""
+
 
 def viewer_link(template: str, study_uid: str) -> str:
     """The address of a study in the hospital's viewer; "" where none is configured."""
@@ -34,7 +37,7 @@ def viewer_link(template: str, study_uid: str) -> str:
 
 
 @router.get("")
-def job_page(request: Request, desk: AtDesk, who: AsViewer, job_id: int) -> Response:
+def job_page(request: Request, desk: AtDesk, who: AsViewer, job_id: Number) -> Response:
     with desk.registry.reading() as session:
         detail = job_detail(session, job_id)
         if detail is None:
@@ -62,7 +65,7 @@ def may_rerun(detail: JobDetail) -> bool:
 
 
 @router.get("/picture.png")
-def picture(desk: AtDesk, who: AsViewer, job_id: int) -> Response:
+def picture(desk: AtDesk, who: AsViewer, job_id: Number) -> Response:
     with desk.registry.reading() as session:
         key = queries.picture_key(session, job_id)
     if key is None or not desk.storage.exists(key):
@@ -72,7 +75,7 @@ def picture(desk: AtDesk, who: AsViewer, job_id: int) -> Response:
 
 
 @router.get("/results/{result_id}")
-def download(desk: AtDesk, who: AsViewer, job_id: int, result_id: int) -> Response:
+def download(desk: AtDesk, who: AsViewer, job_id: Number, result_id: Number) -> Response:
     with desk.registry.reading() as session:
         found = result_file(session, job_id, result_id)
     if found is None or not desk.storage.exists(found[1]):
@@ -87,7 +90,7 @@ def download(desk: AtDesk, who: AsViewer, job_id: int, result_id: int) -> Respon
 
 
 @router.get("/summary.json")
-def summary(desk: AtDesk, who: AsViewer, job_id: int) -> Response:
+def summary(desk: AtDesk, who: AsViewer, job_id: Number) -> Response:
     with desk.registry.reading() as session:
         detail = job_detail(session, job_id)
     if detail is None or detail.job.summary is None:
@@ -97,14 +100,14 @@ def summary(desk: AtDesk, who: AsViewer, job_id: int) -> Response:
 
 
 @router.post("/retry")
-def retry(request: Request, desk: AtDesk, who: AsOperator, job_id: int) -> Response:
+def retry(request: Request, desk: AtDesk, who: AsOperator, job_id: Number) -> Response:
     with desk.registry.transaction() as session:
         job_actions.retry(session, who, job_id, desk.clock())
     return desk.pages.done(request, f"/jobs/{job_id}", _("Job {id} is queued again.", id=job_id))
 
 
 @router.post("/cancel")
-def cancel(request: Request, desk: AtDesk, who: AsOperator, job_id: int) -> Response:
+def cancel(request: Request, desk: AtDesk, who: AsOperator, job_id: Number) -> Response:
     with desk.registry.transaction() as session:
         state = job_actions.cancel(session, who, job_id, desk.clock())
     cancelled = _("Job {id} is cancelled.", id=job_id)
@@ -113,7 +116,7 @@ def cancel(request: Request, desk: AtDesk, who: AsOperator, job_id: int) -> Resp
 
 
 @router.post("/rerun")
-def rerun(request: Request, desk: AtDesk, who: AsOperator, job_id: int) -> Response:
+def rerun(request: Request, desk: AtDesk, who: AsOperator, job_id: Number) -> Response:
     with desk.registry.transaction() as session:
         new = job_actions.rerun(session, who, job_id, desk.clock())
     return desk.pages.done(request, f"/jobs/{new}", _("Job {id} is the new revision.", id=new))
@@ -121,7 +124,7 @@ def rerun(request: Request, desk: AtDesk, who: AsOperator, job_id: int) -> Respo
 
 @router.post("/priority")
 def priority(
-    request: Request, desk: AtDesk, who: AsOperator, job_id: int, priority: Annotated[int, Form(ge=0, le=9)]
+    request: Request, desk: AtDesk, who: AsOperator, job_id: Number, priority: Annotated[int, Form(ge=0, le=9)]
 ) -> Response:
     with desk.registry.transaction() as session:
         job_actions.set_priority(session, who, job_id, priority, desk.clock())
@@ -129,14 +132,14 @@ def priority(
 
 
 @router.post("/resend")
-def resend_all(request: Request, desk: AtDesk, who: AsOperator, job_id: int) -> Response:
+def resend_all(request: Request, desk: AtDesk, who: AsOperator, job_id: Number) -> Response:
     with desk.registry.transaction() as session:
         count = job_actions.resend_job(session, who, job_id, desk.clock())
     return desk.pages.done(request, f"/jobs/{job_id}", _("{count} results are sent again.", count=count))
 
 
 @router.post("/deliveries/{delivery_id}/resend")
-def resend(request: Request, desk: AtDesk, who: AsOperator, job_id: int, delivery_id: int) -> Response:
+def resend(request: Request, desk: AtDesk, who: AsOperator, job_id: Number, delivery_id: Number) -> Response:
     with desk.registry.transaction() as session:
         job_id = job_actions.resend(session, who, delivery_id, desk.clock())
     return desk.pages.done(request, f"/jobs/{job_id}", _("The result is sent again."))

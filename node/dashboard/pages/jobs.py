@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from node.dashboard.i18n import translate as _
 from node.dashboard.pages import job_actions
@@ -20,6 +21,11 @@ from node.registry.states import JobState
 router = APIRouter(include_in_schema=False)
 
 Word = Annotated[str, Query(max_length=200)]
+
+
+def plain(text: str) -> str:
+    """What was typed, without the NUL that PostgreSQL refuses."""
+    return text.replace("\0", "").strip()
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,10 @@ class Asked:
 
     def filter(self, with_patients: bool) -> JobFilter:
         return JobFilter(
-            state=self.state,
-            pipeline=self.pipeline,
-            modality=self.modality.strip().upper(),
-            source=self.source.strip(),
+            state=plain(self.state),
+            pipeline=plain(self.pipeline),
+            modality=plain(self.modality).upper(),
+            source=plain(self.source),
             text=self.text,
             since=day(self.since),
             until=day(self.until, end=True),
@@ -73,7 +79,7 @@ def retry_many(
     desk: AtDesk,
     who: AsOperator,
     asked: Annotated[Asked, Depends()],
-    job: Annotated[list[int] | None, Form()] = None,
+    job: Annotated[list[Annotated[int, Field(ge=1, lt=2**63)]] | None, Form()] = None,
     everything: Annotated[bool, Form()] = False,
     back: Annotated[str, Form(max_length=2000)] = "/jobs",
 ) -> Response:

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 
 from node.dashboard.desk import Desk
 from node.dashboard.i18n import Text
+from node.dashboard.pages.job import Number
 from node.dashboard.pages.pictures_slices import NoPictures, Overlay, grey, read_overlay
 from node.dashboard.security.access import AsViewer, AtDesk
 from node.registry.models import Job
@@ -77,7 +78,7 @@ class ShownSegment:
 
 
 @router.get("")
-def viewer(request: Request, desk: AtDesk, who: AsViewer, job_id: int, result_id: int) -> Response:
+def viewer(request: Request, desk: AtDesk, who: AsViewer, job_id: Number, result_id: Number) -> Response:
     values: dict[str, Any] = {"job_id": job_id, "result_id": result_id, "problem": None}
     try:
         overlay, segments = _open(desk, job_id, result_id)
@@ -88,14 +89,16 @@ def viewer(request: Request, desk: AtDesk, who: AsViewer, job_id: int, result_id
 
 
 @router.get("/{frame}/source.png")
-def source_picture(desk: AtDesk, who: AsViewer, job_id: int, result_id: int, frame: int) -> Response:
+def source_picture(desk: AtDesk, who: AsViewer, job_id: Number, result_id: Number, frame: int) -> Response:
     overlay, _segments = _open(desk, job_id, result_id)
     _check_frame(overlay, frame)
     return _png(desk, (job_id, result_id, frame, "source"), lambda: _source_image(desk, overlay, frame))
 
 
 @router.get("/{frame}/segment-{number}.png")
-def segment_picture(desk: AtDesk, who: AsViewer, job_id: int, result_id: int, frame: int, number: int) -> Response:
+def segment_picture(
+    desk: AtDesk, who: AsViewer, job_id: Number, result_id: Number, frame: int, number: int
+) -> Response:
     overlay, segments = _open(desk, job_id, result_id)
     _check_frame(overlay, frame)
     colour = next((segment.colour for segment in segments if segment.number == number), None)
@@ -114,7 +117,7 @@ def segment_picture(desk: AtDesk, who: AsViewer, job_id: int, result_id: int, fr
 
 
 @router.get("/{frame}/overlay.png")
-def overlay_picture(desk: AtDesk, who: AsViewer, job_id: int, result_id: int, frame: int) -> Response:
+def overlay_picture(desk: AtDesk, who: AsViewer, job_id: Number, result_id: Number, frame: int) -> Response:
     overlay, segments = _open(desk, job_id, result_id)
     _check_frame(overlay, frame)
 

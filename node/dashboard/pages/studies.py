@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from node.assemble.explain import explain_received
@@ -14,6 +15,7 @@ from node.dashboard.i18n import translate as _
 from node.dashboard.pages import job_actions
 from node.dashboard.pages.audit import day
 from node.dashboard.pages.job import viewer_link
+from node.dashboard.pages.jobs import Word, plain
 from node.dashboard.patients import may_see_names, shown_patients
 from node.dashboard.render import fragment_of
 from node.dashboard.security.access import AsOperator, AsViewer, AtDesk
@@ -32,54 +34,66 @@ from node.registry.states import SeriesState
 
 router = APIRouter(include_in_schema=False)
 
-Word = Annotated[str, Query(max_length=200)]
-
 JOBS = (N_("analysed"), N_("not analysed"))
-PATIENT_HEADERS = ("PatientName", "PatientID", "PatientBirthDate", "PatientAge", "PatientSex", "AccessionNumber")
-"""Attributes of a series that are shown to those only who may see names."""
+
+
+@dataclass(frozen=True)
+class AskedStudies:
+    """The filters of studies as they were typed; `jobs` is "analysed" or "not analysed"."""
+
+    text: Word = ""
+    jobs: Word = ""
+    since: Word = ""
+    until: Word = ""
+
+    def filter(self, with_patients: bool) -> StudyFilter:
+        jobs = self.jobs if self.jobs in (WANTED, UNWANTED) else ""
+        return StudyFilter(self.text, jobs, day(self.since), day(self.until, end=True), with_patients)
+
+
+@dataclass(frozen=True)
+class AskedSeries:
+    """The filters of series as they were typed; `jobs` is "analysed" or "not analysed"."""
+
+    modality: Word = ""
+    source: Word = ""
+    state: Word = ""
+    jobs: Word = ""
+    since: Word = ""
+    until: Word = ""
+
+    def filter(self) -> SeriesFilter:
+        return SeriesFilter(
+            modality=plain(self.modality).upper(),
+            source=plain(self.source),
+            state=plain(self.state),
+            jobs=self.jobs if self.jobs in (WANTED, UNWANTED) else "",
+            since=day(self.since),
+            until=day(self.until, end=True),
+        )
 
 
 @router.get("/studies")
 def studies_list(
-    request: Request,
-    desk: AtDesk,
-    who: AsViewer,
-    text: Word = "",
-    jobs: Word = "",
-    since: Word = "",
-    until: Word = "",
-    cursor: Word = "",
+    request: Request, desk: AtDesk, who: AsViewer, asked: Annotated[AskedStudies, Depends()], cursor: Word = ""
 ) -> Response:
     names = may_see_names(desk, who)
-    wanted = StudyFilter(text, jobs if jobs in (WANTED, UNWANTED) else "", day(since), day(until, end=True), names)
     with desk.registry.reading() as session:
-        found = find_studies_page(session, wanted, cursor)
+        found = find_studies_page(session, asked.filter(names), cursor)
         patients = shown_patients(desk, who, session, {row.study_uid for row in found.page.rows})
     values = {"page": found.page, "too_many": found.too_many, "patients": patients, "with_patients": names}
-    values |= {"text": text, "jobs": jobs, "since": since, "until": until, "choices": JOBS}
-    return desk.pages.page(request, "studies.html", values)
+    return desk.pages.page(request, "studies.html", {**values, **vars(asked), "choices": JOBS})
 
 
 @router.get("/series")
 def series_list(
-    request: Request,
-    desk: AtDesk,
-    who: AsViewer,
-    modality: Word = "",
-    source: Word = "",
-    state: Word = "",
-    jobs: Word = "",
-    since: Word = "",
-    until: Word = "",
-    cursor: Word = "",
+    request: Request, desk: AtDesk, who: AsViewer, asked: Annotated[AskedSeries, Depends()], cursor: Word = ""
 ) -> Response:
-    asked = SeriesFilter(modality.strip().upper(), source.strip(), state, jobs, day(since), day(until, end=True))
     with desk.registry.reading() as session:
-        found = series_page(session, asked, cursor)
+        found = series_page(session, asked.filter(), cursor)
         patients = shown_patients(desk, who, session, {row.series.study_uid for row in found.rows})
-    values: dict[str, Any] = {"page": found, "patients": patients, "choices": JOBS, "states": list(SeriesState)}
-    values |= {"modality": modality, "source": source, "state": state, "jobs": jobs, "since": since, "until": until}
-    return desk.pages.page(request, "series_list.html", values)
+    values = {"page": found, "patients": patients, "choices": JOBS, "states": list(SeriesState)}
+    return desk.pages.page(request, "series_list.html", {**values, **vars(asked)})
 
 
 @router.get("/studies/{study_uid}")
@@ -107,15 +121,13 @@ def one_series(request: Request, desk: AtDesk, who: AsViewer, series_uid: str) -
                 trace = explain_received(session, load_rules(desk.configuration), series_uid).as_json()
             except ConfigurationError as error:
                 problem = str(error)
-    hidden = () if may_see_names(desk, who) else PATIENT_HEADERS
     values: dict[str, Any] = {
         "view": view,
         "series": view.series,
         "patients": patients,
         "trace": trace,
         "problem": problem,
-        "headers": {name: value for name, value in sorted(view.headers.items()) if name not in hidden},
-        "hidden": hidden,
+        "headers": dict(sorted(view.headers.items())),
     }
     return desk.pages.page(request, "series.html", values)
 

@@ -1,0 +1,96 @@
+"""Studies and series that were received: lists, "Why not?", completing a series by hand, the same as JSON.
+
+Series arrive through the node's own intake and assembler, so that their traces are those of a node.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import select
+
+from node.assemble.assembler import Assembler
+from node.assemble.explain import explain_received
+from node.assemble.rules import load_rules
+from node.registry.account_models import AuditEntry
+from node.registry.intake import register
+from node.registry.models import Series
+from node.storage import LocalStorage
+from tests.dashboard.conftest import NOW, Site, post
+from tests.registry.arrivals import arrival
+
+BONE = {"Modality": "NM", "ImageType": ["ORIGINAL", "PRIMARY", "WHOLE BODY", "EMISSION"], "NumberOfFrames": 2,
+        "SeriesDescription": "WB bone", "MadeByOsteon": False}  # fmt: skip
+CHEST = {"Modality": "CR", "SeriesDescription": "<b>chest</b>", "MadeByOsteon": False}
+
+
+@pytest.fixture
+def received(site: Site, tmp_path: Path) -> Site:
+    """Series 1.1.1 (a chest film) is routed and unwanted; series 1.2.1 (a bone scan) is still being received."""
+    configuration = site.app.state.desk.configuration
+    assembler = Assembler(configuration, site.registry, LocalStorage(tmp_path), lambda _job, _priority: None)
+    chest = {"modality": "CR", "series_description": "<b>chest</b>", "headers": CHEST}
+    with site.registry.transaction() as session:
+        register(session, [arrival(study=1, **chest)], NOW)
+    assembler.force_complete("1.1.1", NOW)
+    assembler.step(NOW)
+    with site.registry.transaction() as session:
+        register(session, [arrival(study=2, headers=BONE)], NOW)
+    return site
+
+
+def test_lists_tell_what_no_rule_wanted(received: Site, viewer: TestClient) -> None:
+    studies = viewer.get("/studies", params={"jobs": "not analysed"}).text
+    assert "/studies/1.1" in studies
+    series = viewer.get("/series", params={"jobs": "not analysed", "modality": "cr"}).text
+    assert "Why not?" in series
+    assert "No rule matched" in series
+    assert "&lt;b&gt;chest" in series
+    assert "/series/1.2.1" not in series
+    assert "/studies/1.1" not in viewer.get("/studies", params={"jobs": "analysed"}).text
+
+
+def test_why_not_is_what_route_explain_says(received: Site, viewer: TestClient) -> None:
+    page = viewer.get("/series/1.1.1").text
+    configuration = received.app.state.desk.configuration
+    with received.registry.reading() as session:
+        trace = explain_received(session, load_rules(configuration), "1.1.1").as_json()
+    for rule in trace["routing"]["rules"]:
+        assert f"rule {rule['rule']}, pipeline {rule['pipeline']}" in page
+    assert "CR" in page
+    assert viewer.get("/api/v1/series/1.1.1").json()["explained"] == trace
+
+
+def test_a_series_is_taken_as_complete_by_hand_with_its_line_in_the_audit_trail(
+    received: Site, viewer: TestClient, operator: TestClient
+) -> None:
+    assert "/series/1.2.1/complete" not in viewer.get("/series/1.2.1").text
+    assert post(viewer, "/series/1.2.1/complete").status_code == 403
+    assert "/series/1.2.1/complete" in operator.get("/series/1.2.1").text
+    assert "/series/1.2.1/complete" in operator.get("/studies/1.2").text
+    assert post(operator, "/series/1.2.1/complete").headers["location"] == "/series/1.2.1"
+    with received.registry.reading() as session:
+        assert session.scalars(select(Series.force_complete).where(Series.series_uid == "1.2.1")).one()
+        assert session.scalars(select(AuditEntry.action).where(AuditEntry.who == "otto")).one() == "series.complete"
+
+
+def test_what_is_unknown_is_not_found(received: Site, viewer: TestClient, operator: TestClient) -> None:
+    for address in ("/series/9.9", "/studies/9.9", "/api/v1/series/9.9", "/api/v1/studies/9.9"):
+        assert viewer.get(address).status_code == 404, address
+    assert post(operator, "/series/9.9/complete").status_code == 409
+
+
+def test_studies_and_series_as_json_hold_no_patient(received: Site, operator: TestClient) -> None:
+    studies = operator.get("/api/v1/studies").json()
+    assert [study["study_uid"] for study in studies["studies"]] == ["1.2", "1.1"]
+    series = operator.get("/api/v1/series").json()["series"]
+    assert {one["series"]["series_uid"]: one["fired"] for one in series} == {"1.2.1": [], "1.1.1": []}
+    assert operator.get("/api/v1/studies", params={"text": "SECRET^N"}).json()["studies"] == studies["studies"]
+    assert "SECRET" not in operator.get("/api/v1/studies").text
+
+
+def test_a_viewer_cannot_find_out_names_by_searching(received: Site, viewer: TestClient) -> None:
+    assert viewer.get("/api/v1/studies", params={"text": "SECRET"}).json()["studies"] == []
+    assert viewer.get("/api/v1/studies", params={"text": "1.1"}).json()["studies"] != []
