@@ -45,8 +45,9 @@ def find_studies(session: Session, text: str, with_patients: bool) -> Found:
         choices += [_begins(session, Study.patient_id, spelling) for spelling in _spellings(text)]
         choices += [_begins(session, Study.patient_name, spelling) for spelling in _name_spellings(text)]
     found = _newest(session, choices)
-    if not found.study_ids and with_patients and len(text) > 1:
-        found = _newest(session, [Study.patient_name.contains(text, autoescape=True)])
+    if not found.study_ids and with_patients and (len(text) > 1 or not text.isascii()):
+        pieces = sorted({text, _with_caret(text)})
+        found = _newest(session, [Study.patient_name.icontains(piece, autoescape=True) for piece in pieces])
     return found
 
 
@@ -68,6 +69,10 @@ def _spellings(text: str) -> list[str]:
 
 def _name_spellings(text: str) -> list[str]:
     """As DICOM writes names: family^given, mostly in capitals."""
-    caret = text if "^" in text else text.replace(", ", "^").replace(" ", "^", 1)
-    written = {text, caret}
+    written = {text, _with_caret(text)}
     return sorted({*written, *(one.upper() for one in written), *(one.title() for one in written)})
+
+
+def _with_caret(text: str) -> str:
+    """A name as people type it, with DICOM's mark between family and given name."""
+    return text if "^" in text else text.replace(", ", "^").replace(" ", "^", 1)

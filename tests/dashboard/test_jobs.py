@@ -21,7 +21,7 @@ from node.registry.states import JobState
 from tests.dashboard.conftest import NOW, Site, post
 from tests.fixtures.seed_registry import Plan, seed
 
-PLAN = Plan(instances=900, jobs=450, now=NOW)
+PLAN = Plan(instances=2400, jobs=1200, now=NOW)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_search_finds_beginnings_and_pieces_of_names_in_any_script(sqlite_regist
             ids = find_studies(session, typed, with_patients=True).study_ids
             return sorted(session.scalars(select(Study.study_uid).where(Study.id.in_(ids))))
 
-        assert uids("王") == uids("小东") == uids("wang xiaodong=") == ["1.2.3"] or uids("王") == ["1.2.3"]
+        assert uids("王") == uids("小东") == uids("wang xiaodong=") == ["1.2.3"]
         assert uids("mueller, eva") == uids("Mueller") == ["1.2.4"]
         assert uids("0%^") == ["1.2.5"]
         assert uids("%") == uids("_____") == []

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from node.dashboard.api import description, destinations, jobs, models, routing, studies, v1
+from node.dashboard.api import description, destinations, jobs, models, routing, studies, trends, v1
 
 ROUTERS: tuple[APIRouter, ...] = (
     description.router,
     v1.router,
     jobs.router,
     studies.router,
+    trends.router,
     destinations.router,
     routing.router,
     models.router,
