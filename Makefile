@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 TORCH_INDEX ?=
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 ONCE ?=
+# What `make demo` may install: Orthanc by apt where it runs as root; INSTALL=no leaves the machine as it is.
+INSTALL ?= yes
 # Tests run side by side, one file at a time in each process; one thread each for the numerical libraries.
 WORKERS ?= 2
 SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile -m "not peer and not slow"
@@ -30,6 +32,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup
+	@[ "$(INSTALL)" = no ] || sh deploy/peers/install.sh archive
 	@$(BIN)/python -m deploy.demo.run $(if $(ONCE),--once)
 
 stop:
