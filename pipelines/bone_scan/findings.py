@@ -16,20 +16,17 @@ import numpy as np
 from pipelines.bone_scan import codes
 from pipelines.bone_scan.analysis import ViewAnalysis
 from pipelines.bone_scan.bstbi import K, burden
-from pipelines.bone_scan.lesions import BLADDER, Focus
-from pipelines.bone_scan.levels import to_grey, window
+from pipelines.bone_scan.lesions import BLADDER
 from pipelines.bone_scan.wording import conclusion, limitations, window_text
 from pipelines.contract import Contour, Findings, Quantity, Region, Segment, Segmentation
 from pipelines.contract.provenance import Provenance
 from pipelines.imaging.contours import outline_of
 from pipelines.imaging.planar import PlanarScan
+from pipelines.planar.regions import display_of, focus_region, focus_segment, size_of
+from pipelines.planar.wording import body_details, shared_details
 
-LESION_COLOUR = (226, 58, 48)
 BLADDER_COLOUR = (58, 170, 80)
-"""Red for foci and green for the bladder, as in the paper's figure 1."""
-
-DISPLAY_FACTOR = 0.6
-"""Upper level of the picture as a multiple of the reference: between the two windows, as a reader would set it."""
+"""Green, as in the paper's figure 1; foci are red."""
 
 ALGORITHM = "ResNet34 encoder with tile labels and U-Net outlines, BSTBI (doi:10.3760/cma.j.cn321828-20200906-00337)"
 
@@ -51,7 +48,7 @@ def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenanc
     for source, indices in scan.groups():
         members = [analyses[index] for index in indices]
         segments, label_map, found = _segments(members, len(segmentations))
-        display = np.stack([_display(analysis) for analysis in members])
+        display = np.stack([display_of(analysis.counts, analysis.prepared) for analysis in members])
         by_count = sorted(range(len(members)), key=lambda frame: -len(members[frame].found.foci))
         segmentations.append(Segmentation(source, label_map, segments, display, True, tuple(by_count)))
         regions += found
@@ -80,8 +77,8 @@ def _segments(
         for focus in analysis.found.foci:
             number = len(segments) + 1
             label_map[frame][analysis.found.numbers == focus.number] = number
-            segments.append(_lesion_segment(number, focus, analysis.name))
-            regions.append(_lesion_region(number, focus, analysis.name, frame, segmentation))
+            segments.append(focus_segment(number, focus, analysis.name))
+            regions.append(focus_region(number, focus, analysis.name, frame, segmentation))
     for frame, analysis in enumerate(analyses):
         mask = analysis.found.classes == BLADDER
         if mask.any():
@@ -101,54 +98,6 @@ def _segments(
     return tuple(segments), label_map.astype(np.uint8) if len(segments) < 256 else label_map, regions
 
 
-def _lesion_segment(number: int, focus: Focus, view: str) -> Segment:
-    return Segment(
-        number,
-        f"Focus {focus.number}, {view}",
-        codes.ABNORMAL_STRUCTURE,
-        codes.SECONDARY_NEOPLASM,
-        f"{view}-lesion-{focus.number}",
-        LESION_COLOUR,
-        description=f"Suspected by the network, not confirmed: {focus.location.words}"[:1024],
-        anatomic_region=focus.location.region,
-    )
-
-
-def _lesion_region(number: int, focus: Focus, view: str, frame: int, segmentation: int) -> Region:
-    quantities = [
-        _size(focus.pixels, focus.area_mm2),
-        Quantity(codes.COUNTS, focus.counts_total, codes.COUNTS_UNIT, codes.TOTAL),
-        Quantity(codes.COUNTS, focus.counts_max, codes.COUNTS_UNIT, codes.MAXIMUM),
-        Quantity(
-            codes.CONTRAST,
-            focus.contrast,
-            codes.RATIO,
-            method="mean counts of the focus over mean counts of the ring 5 to 15 mm around it",
-            reason="" if focus.contrast is not None else "no background with counts lies around the focus",
-        ),
-        Quantity(
-            codes.METASTASIS_PROBABILITY,
-            100.0 * focus.probability,
-            codes.PERCENT,
-            codes.MEAN,
-            method="mean output of the segmentation network over the focus; not calibrated",
-        ),
-    ]
-    return Region(
-        tracking_id=f"{view}-lesion-{focus.number}",
-        label=f"Focus {focus.number}, {view}",
-        finding=codes.BONE_METASTASIS,
-        segmentation=segmentation,
-        segment_number=number,
-        finding_site=focus.location.region,
-        laterality=focus.location.laterality,
-        view=view,
-        location=focus.location.words,
-        contours=tuple(Contour(frame, line) for line in focus.contours),
-        quantities=tuple(quantities),
-    )
-
-
 def _bladder_region(number: int, mask: np.ndarray, analysis: ViewAnalysis, frame: int, segmentation: int) -> Region:
     grid = analysis.prepared.grid
     pixels = int(mask.sum())
@@ -165,16 +114,10 @@ def _bladder_region(number: int, mask: np.ndarray, analysis: ViewAnalysis, frame
         location="pelvis",
         contours=tuple(Contour(frame, line) for line in outline_of(mask)),
         quantities=(
-            _size(pixels, area_mm2),
+            size_of(pixels, area_mm2),
             Quantity(codes.COUNTS, total, codes.COUNTS_UNIT, codes.TOTAL),
         ),
     )
-
-
-def _size(pixels: int, area_mm2: float | None) -> Quantity:
-    if area_mm2 is not None:
-        return Quantity(codes.AREA, area_mm2, codes.SQUARE_MM)
-    return Quantity(codes.PIXELS, float(pixels), codes.PIXELS_UNIT, method="the pixel spacing is unknown")
 
 
 def _study_quantities(analyses: Sequence[ViewAnalysis]) -> tuple[Quantity, ...]:
@@ -210,40 +153,19 @@ def _study_quantities(analyses: Sequence[ViewAnalysis]) -> tuple[Quantity, ...]:
     return tuple(quantities)
 
 
-def _display(analysis: ViewAnalysis) -> np.ndarray:
-    upper = DISPLAY_FACTOR * analysis.prepared.reference / analysis.prepared.grid.source_pixels_per_pixel
-    return to_grey(window(analysis.counts, upper))
-
-
 def _details(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenance: Provenance) -> dict[str, object]:
     """JSON-ready facts without a place in DICOM."""
-    return {
-        "views": {"evidence": scan.evidence, "assumed": scan.assumed, "remarks": list(scan.remarks)},
-        "images": [_view_details(view.polarity, analysis) for view, analysis in zip(scan.views, analyses, strict=True)],
-        "models": [{"name": card.name, "version": card.version, "sha256": card.sha256} for card in provenance.cards],
-        "device": provenance.device,
-        "precision": provenance.precision,
-        "seconds": {stage: round(seconds, 4) for stage, seconds in provenance.seconds.items()},
-    }
+    views = zip(scan.views, analyses, strict=True)
+    return {**shared_details(scan, provenance), "images": [_view_details(v.polarity, a) for v, a in views]}
 
 
 def _view_details(polarity: str, analysis: ViewAnalysis) -> dict[str, object]:
-    prepared = analysis.prepared
     tiles = zip(analysis.starts, analysis.tile_probabilities.tolist(), analysis.gates, strict=True)
     return {
         "view": analysis.name,
         "polarity": polarity,
-        "reference_counts_per_working_pixel": prepared.reference,
-        "window_upper_counts_per_pixel": list(prepared.upper_levels),
-        "spacing_mm": list(prepared.grid.source_spacing_mm),
-        "spacing_known": prepared.grid.spacing_known,
-        "cropped_fraction": prepared.cropped_fraction,
-        "body": {
-            "top_row": prepared.frame.top_row,
-            "height_mm": prepared.frame.height_rows * prepared.frame.spacing_mm,
-            "head_clipped": prepared.frame.head_clipped,
-            "feet_clipped": prepared.frame.feet_clipped,
-        },
+        **body_details(analysis.prepared),
+        "window_upper_counts_per_pixel": list(analysis.prepared.upper_levels),
         "tiles": [
             {
                 "first_working_row": start,

@@ -17,7 +17,7 @@ from pipelines.lumbar.assign import NOWHERE, Voxels, assign_bodies, assign_discs
 from pipelines.lumbar.centreline import Centreline, fit_centreline
 from pipelines.lumbar.chain import MINIMUM_CANDIDATE_MM3, find_chain
 from pipelines.lumbar.classes import BODY, DISC, FORAMEN, SACRUM
-from pipelines.lumbar.cleaning import ALL_NEIGHBOURS, MINIMUM_VOLUME_MM3
+from pipelines.lumbar.cleaning import MINIMUM_VOLUME_MM3
 from pipelines.lumbar.lumbosacral import (
     MIDDLE_MM,
     MISPLACED_MM3,

@@ -1,0 +1,193 @@
+"""Foci of one view: from a class map on the source grid to a list with size, counts, place and outline.
+
+class map (0 background, 1 metastasis, 2 bladder) + counts + probabilities -> clean map (specks removed, holes filled)
+-> connected components, most counts first -> `Focus` each. The clean map is what every later figure is computed on,
+so the overlay, the list and the BSTBI speak of the same pixels.
+
+A focus is counted on each view by itself: a lesion that both detectors see is two foci, and nothing here pairs them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from pipelines.imaging.contours import outline_of
+from pipelines.planar.location import Location, locate
+from pipelines.planar.prepare import PreparedView
+
+METASTASIS = 1
+BLADDER = 2
+
+MINIMUM_AREA_MM2 = 30.0
+"""Foci smaller than this are dropped: half the area of a point source's half-maximum disc (about 9 mm FWHM at the
+body's surface), so nothing real is that small, while seams of two classes are."""
+
+RING_INNER_MM = 5.0
+RING_OUTER_MM = 15.0
+"""The background of a focus is the ring between these distances from it, inside the body, free of foci and bladder."""
+
+EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Focus:
+    """One focus on one view.
+
+    Attributes
+    ----------
+    number
+        1-based, most counts first; the value of the focus in `FociOfView.numbers`.
+    pixels, area_mm2
+        Size; the area is None where the pixel spacing is unknown.
+    counts_total, counts_max, counts_mean
+        Of the source's own pixels.
+    background_mean
+        Mean counts per pixel of the ring around it; None where no such pixel is left.
+    contrast
+        `counts_mean` over `background_mean`; None without a background above zero.
+    probability
+        Mean probability of metastasis over the focus, 0 to 1.
+    centroid
+        (column, row), the first pixel's centre at (0.5, 0.5).
+    location
+        Region and side.
+    contours
+        Closed polylines, float (n, 2), (column, row): see `outline_of`.
+    """
+
+    number: int
+    pixels: int
+    area_mm2: float | None
+    counts_total: float
+    counts_max: float
+    counts_mean: float
+    background_mean: float | None
+    contrast: float | None
+    probability: float
+    centroid: tuple[float, float]
+    location: Location
+    contours: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class FociOfView:
+    """What was found on one view, on the source grid.
+
+    `classes` is the clean class map (uint8), `numbers` the focus of each pixel (uint16, 0 for none).
+    """
+
+    classes: np.ndarray
+    numbers: np.ndarray
+    foci: tuple[Focus, ...]
+
+
+def find_foci(probabilities: np.ndarray, counts: np.ndarray, view: PreparedView, name: str) -> FociOfView:
+    """List the foci of one view.
+
+    Parameters
+    ----------
+    probabilities
+        float, (3, rows, columns) on the source grid: background, metastasis, bladder.
+    counts
+        (rows, columns), source pixels, not negative.
+    view
+        The prepared view, for the body's frame and the way to it.
+    name
+        "anterior" or "posterior".
+    """
+    row_mm, column_mm = view.grid.source_spacing_mm
+    pixel_mm2 = row_mm * column_mm
+    classes = clean_classes(probabilities.argmax(axis=0).astype(np.uint8), pixel_mm2)
+    labels, number = ndimage.label(classes == METASTASIS, EIGHT_CONNECTED)
+    totals = ndimage.sum_labels(counts, labels, np.arange(1, number + 1))
+    order = np.argsort(-np.asarray(totals), kind="stable")
+    numbers = np.zeros(classes.shape, dtype=np.uint16)
+    body = np.asarray(view.grid.probabilities_to_source(np.stack([~view.mask, view.mask]))[1] >= 0.5)
+    foci = []
+    for rank, label in enumerate(order, start=1):
+        mask = labels == label + 1
+        numbers[mask] = rank
+        foci.append(_measure(rank, mask, probabilities[METASTASIS], counts, body & (classes == 0), view, name))
+    return FociOfView(classes, numbers, tuple(foci))
+
+
+def clean_classes(classes: np.ndarray, pixel_mm2: float) -> np.ndarray:
+    """Drop metastasis specks below `MINIMUM_AREA_MM2`, fill background holes, keep the largest bladder.
+
+    Parameters
+    ----------
+    classes
+        uint8, (rows, columns).
+    pixel_mm2
+        Area of a pixel; an estimate will do.
+    """
+    cleaned = np.zeros_like(classes)
+    bladder = ndimage.binary_fill_holes(_largest(classes == BLADDER))
+    cleaned[bladder] = BLADDER
+    metastasis = (classes == METASTASIS) & ~bladder
+    labels, number = ndimage.label(metastasis, EIGHT_CONNECTED)
+    if number:
+        sizes = np.bincount(labels.ravel())
+        keep = sizes >= max(1, math.ceil(MINIMUM_AREA_MM2 / pixel_mm2))
+        keep[0] = False
+        filled = ndimage.binary_fill_holes(keep[labels])
+        cleaned[filled & ~bladder] = METASTASIS
+    return cleaned
+
+
+def _measure(
+    number: int,
+    mask: np.ndarray,
+    probability: np.ndarray,
+    counts: np.ndarray,
+    surroundings: np.ndarray,
+    view: PreparedView,
+    name: str,
+) -> Focus:
+    values = np.asarray(counts[mask], dtype=np.float64)
+    grid = view.grid
+    ring = _ring(mask, grid.source_spacing_mm) & surroundings
+    background = float(counts[ring].mean(dtype=np.float64)) if ring.any() else None
+    row, column = (float(v) + 0.5 for v in ndimage.center_of_mass(mask))
+    mean = float(values.mean())
+    return Focus(
+        number=number,
+        pixels=int(values.size),
+        area_mm2=values.size * grid.source_spacing_mm[0] * grid.source_spacing_mm[1] if grid.spacing_known else None,
+        counts_total=float(values.sum()),
+        counts_max=float(values.max()),
+        counts_mean=mean,
+        background_mean=background,
+        contrast=mean / background if background else None,
+        probability=float(np.clip(probability[mask].mean(dtype=np.float64), 0.0, 1.0)),
+        centroid=(column, row),
+        location=locate(*grid.point_to_working(row, column), view.frame, name),
+        contours=outline_of(mask),
+    )
+
+
+def _ring(mask: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
+    """Pixels between the ring's distances from a mask; only its neighbourhood is looked at."""
+    reach = [math.ceil(RING_OUTER_MM / pitch) + 1 for pitch in spacing_mm]
+    box = tuple(
+        slice(max(0, int(np.flatnonzero(mask.any(axis=1 - axis))[0]) - reach[axis]),
+              int(np.flatnonzero(mask.any(axis=1 - axis))[-1]) + reach[axis] + 1)
+        for axis in (0, 1)
+    )  # fmt: skip
+    distance_mm = ndimage.distance_transform_edt(~mask[box], sampling=spacing_mm)
+    ring = np.zeros_like(mask)
+    ring[box] = (distance_mm > RING_INNER_MM) & (distance_mm <= RING_OUTER_MM)
+    return ring
+
+
+def _largest(mask: np.ndarray) -> np.ndarray:
+    labels, number = ndimage.label(mask, EIGHT_CONNECTED)
+    if number == 0:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(labels == int(sizes.argmax()))
