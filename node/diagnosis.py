@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from node.errors import OsteonError
-from node.settings import Configuration, Destination
+from node.settings import AnyDestination, Configuration
 
 Outcome = Literal["ok", "warning", "failed"]
 
@@ -183,9 +183,9 @@ def check_listener(configuration: Configuration) -> Check:
     return Check("listener", "warning", f"{where} does not answer ({answer.sentence}); start it with `osteon serve`")
 
 
-def check_destination(configuration: Configuration, destination: Destination) -> Iterator[Check]:
-    """A destination answers C-ECHO and accepts the kinds of result it is configured for."""
-    from node.deliver.scu import probe
+def check_destination(configuration: Configuration, destination: AnyDestination) -> Iterator[Check]:
+    """A destination answers C-ECHO (QIDO-RS) and, where that shows, accepts the kinds of result it is meant to get."""
+    from node.deliver.places import probe
 
     subject = f"destination {destination.name}"
     yield from check_pause(configuration, destination.name)
@@ -193,8 +193,8 @@ def check_destination(configuration: Configuration, destination: Destination) ->
     if not answer.echo.ok:
         yield Check(subject, "failed", answer.echo.sentence)
         return
-    yield Check(subject, "ok", f"{destination.ae_title} at {destination.host}:{destination.port} answers C-ECHO")
-    for kind in destination.send:
+    yield Check(subject, "ok", answer.echo.sentence)
+    for kind in destination.send if answer.accepts else ():
         if answer.accepts.get(kind):
             yield Check(f"{subject}, {kind}", "ok", "accepted")
         else:

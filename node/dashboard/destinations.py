@@ -12,7 +12,7 @@ from node.dashboard.desk import Desk
 from node.dashboard.i18n import Text
 from node.registry import destinations, queries_overview
 from node.registry.destinations import DeliveryProblem
-from node.settings import Destination
+from node.settings import AnyDestination, Destination
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class DestinationView:
     """One destination.
 
     state: "paused", "failed" (something waits for a person), "warning" (the newest attempts went wrong), "pending"
-    (results wait), "healthy"; "disabled" for one that is no longer in destinations.yaml. address: host:port. send:
-    kinds of result it is meant to get. last_error: of the newest result it did not take.
+    (results wait), "healthy"; "disabled" for one that is no longer in destinations.yaml. address: host:port, or the
+    root of a DICOMweb service. send: kinds of result it is meant to get. last_error: of the newest result it did not
+    take.
     """
 
     name: str
@@ -71,9 +72,9 @@ def destination_views(desk: Desk, session: Session) -> list[DestinationView]:
                 name=row.name,
                 state=_state(setting, pause is not None, row.pending, row.failed, problem),
                 configured=setting is not None,
-                address=f"{setting.host}:{setting.port}" if setting else "",
-                ae_title=setting.ae_title if setting else "",
-                tls=bool(setting and setting.tls),
+                address=setting.address if setting else "",
+                ae_title=setting.ae_title if isinstance(setting, Destination) else "",
+                tls=_encrypted(setting),
                 send=setting.send if setting else (),
                 verify=setting.verify if setting else "none",
                 default=bool(setting and setting.default),
@@ -89,6 +90,12 @@ def destination_views(desk: Desk, session: Session) -> list[DestinationView]:
     return views
 
 
+def _encrypted(setting: AnyDestination | None) -> bool:
+    if isinstance(setting, Destination):
+        return setting.tls is not None
+    return setting is not None and setting.url.startswith("https:")
+
+
 def known_name(desk: Desk, session: Session, name: str) -> str:
     """`name` if there is such a destination; 404 otherwise."""
     if any(one.name == name for one in destination_views(desk, session)):
@@ -97,8 +104,8 @@ def known_name(desk: Desk, session: Session, name: str) -> str:
 
 
 def examine_destination(desk: Desk, name: str) -> ProbeView:
-    """C-ECHO a configured destination and learn what it accepts; 404 for another. Takes up to ten seconds."""
-    from node.deliver.scu import probe
+    """Test a configured destination and learn what it accepts; 404 for another. Takes up to ten seconds."""
+    from node.deliver.places import probe
 
     setting = next((one for one in desk.configuration.destinations if one.name == name), None)
     if setting is None:
@@ -109,7 +116,7 @@ def examine_destination(desk: Desk, name: str) -> ProbeView:
 
 
 def _state(
-    setting: Destination | None, is_paused: bool, pending: int, failed: int, problem: DeliveryProblem | None
+    setting: AnyDestination | None, is_paused: bool, pending: int, failed: int, problem: DeliveryProblem | None
 ) -> str:
     if is_paused:
         return "paused"

@@ -1,6 +1,6 @@
 """One sending from claim to outcome: the bodies of the tasks `deliver.run` and `upkeep.confirm`.
 
-    claim a batch (all due at one destination) --> files --> one association --> per result:
+    claim a batch (all due at one destination) --> files --> one association or connection --> per result:
         stored -> sent (-> verified, where the destination is asked)
         not now -> pending, with back-off; given up in the end -> failed
         never -> failed, with the sentence that says why
@@ -22,16 +22,17 @@ from pathlib import Path
 import structlog
 from sqlalchemy.orm import Session
 
+from node.deliver import places
 from node.deliver.backoff import next_attempt_at, next_question_at
-from node.deliver.find import Wanted, has_object
-from node.deliver.scu import SendOutcome, send_files
+from node.deliver.find import Wanted
+from node.deliver.scu import SendOutcome
 from node.errors import OsteonError, PermanentError
 from node.jobs.heartbeat import Heartbeat, Held, utc_now
 from node.registry import confirmations, deliveries
 from node.registry.database import Registry
 from node.registry.deliveries import NEVER, ClaimedDelivery
 from node.registry.jobs import LeaseLost
-from node.settings import Configuration, Destination
+from node.settings import AnyDestination, Configuration
 from node.storage import Storage
 
 BATCH = 32
@@ -137,11 +138,11 @@ class DeliveryRunner:
             return False
         return self._ask(claim, destination)
 
-    def _destination(self, name: str) -> Destination | None:
+    def _destination(self, name: str) -> AnyDestination | None:
         return next((d for d in self._configuration.destinations if d.name == name), None)
 
     def _send(
-        self, claims: Sequence[ClaimedDelivery], destination: Destination, held: Held
+        self, claims: Sequence[ClaimedDelivery], destination: AnyDestination, held: Held
     ) -> list[tuple[ClaimedDelivery, SendOutcome]]:
         outcomes = []
         with ExitStack() as files:
@@ -152,20 +153,15 @@ class DeliveryRunner:
                 except OSError as error:
                     outcomes.append((claim, _not_in_store(claim, error)))
             if paths:
-                sent = send_files(
-                    list(paths),
-                    destination.host,
-                    destination.port,
-                    destination.ae_title,
-                    destination.calling_ae_title or self._configuration.settings.listen.ae_title,
-                    destination.tls,
-                    lambda done, total: held.progress(done / total, ""),
+                calling = self._configuration.settings.listen.ae_title
+                sent = places.send(
+                    list(paths), destination, calling, lambda done, total: held.progress(done / total, "")
                 )
                 outcomes += [(paths[outcome.path], outcome) for outcome in sent]
         return outcomes
 
     def _record(
-        self, outcomes: Iterable[tuple[ClaimedDelivery, SendOutcome]], destination: Destination
+        self, outcomes: Iterable[tuple[ClaimedDelivery, SendOutcome]], destination: AnyDestination
     ) -> list[ClaimedDelivery]:
         """Write what became of each; returns those that arrived."""
         now = self._clock()
@@ -192,14 +188,14 @@ class DeliveryRunner:
                 deliveries.fail_delivery(session, claim, now, reason)
         log.warning("delivery.failed", reason=reason)
 
-    def _ask(self, claim: ClaimedDelivery, destination: Destination) -> bool:
+    def _ask(self, claim: ClaimedDelivery, destination: AnyDestination) -> bool:
         """Ask for one object and write the answer."""
         wanted = Wanted(claim.study_uid, claim.series_uid, claim.sop_uid)
         calling = self._configuration.settings.listen.ae_title
         now = self._clock()
         again = next_question_at(now, claim.sent_at or now, self._settings) or NEVER
         try:
-            found = has_object(destination, calling, wanted)
+            found = places.has_object(destination, calling, wanted)
         except PermanentError as error:
             self._unconfirmed(claim, NEVER, str(error))
             return False

@@ -38,7 +38,7 @@ from node.results import (
     write_pictures,
     write_results,
 )
-from node.settings import Configuration, Destination
+from node.settings import AnyDestination, Configuration
 from node.settings.model import ResultSettings
 from node.storage import Storage, result_key
 from pipelines.contract import Findings
@@ -109,7 +109,7 @@ def site_time(moment: datetime, settings: ResultSettings) -> datetime:
 
 
 def planned_deliveries(
-    results: Iterable[NewResult], wanted: Sequence[str], destinations: Sequence[Destination]
+    results: Iterable[NewResult], wanted: Sequence[str], destinations: Sequence[AnyDestination]
 ) -> list[PlannedDelivery]:
     """Which result goes where.
 

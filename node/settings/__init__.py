@@ -1,6 +1,14 @@
 """The configuration, parsed once."""
 
 from node.settings.load import Configuration, load_configuration, read_yaml
-from node.settings.model import Destination, Settings
+from node.settings.model import AnyDestination, Destination, Settings, WebDestination
 
-__all__ = ["Configuration", "Destination", "Settings", "load_configuration", "read_yaml"]
+__all__ = [
+    "AnyDestination",
+    "Configuration",
+    "Destination",
+    "Settings",
+    "WebDestination",
+    "load_configuration",
+    "read_yaml",
+]

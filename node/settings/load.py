@@ -19,15 +19,18 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from node.errors import ConfigurationError
-from node.settings.model import Destination, Settings
+from node.settings.model import AnyDestination, Destination, Settings
 
 ENVIRONMENT_PREFIX = "OSTEON__"
+DESTINATION_TYPES = ("dicom", "dicomweb")
+"""pydantic names the kind of a destination among the parts of a key; the file has no such part."""
+
 REPOSITORY_CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
 class _DestinationFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[AnyDestination, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Configuration:
     """The configuration of one process: settings, destinations, and the two folders."""
 
     settings: Settings
-    destinations: tuple[Destination, ...]
+    destinations: tuple[AnyDestination, ...]
     config_dir: Path
     data_dir: Path
 
@@ -49,7 +52,7 @@ class Configuration:
         """The site's own weights, which take precedence over those that ship."""
         return self.settings.worker.weights_dir or self.data_dir / "weights"
 
-    def destination(self, name: str) -> Destination:
+    def destination(self, name: str) -> AnyDestination:
         """The destination of that name.
 
         Raises
@@ -179,7 +182,7 @@ def _scalar(variable: str, written: str) -> Any:
 def _describe(error: ValidationError, file: Path, origins: Mapping[tuple[str, ...], str]) -> list[str]:
     lines = []
     for item in error.errors():
-        key = tuple(str(part) for part in item["loc"])
+        key = tuple(str(part) for part in item["loc"] if part not in DESTINATION_TYPES)
         source = origins.get(key) or str(file)
         what = "this key is not known" if item["type"] == "extra_forbidden" else item["msg"]
         secret = key[-1:] == ("url",)  # may hold a password
@@ -189,16 +192,22 @@ def _describe(error: ValidationError, file: Path, origins: Mapping[tuple[str, ..
 
 
 def _cross_checks(
-    settings: Settings, destinations: tuple[Destination, ...], settings_file: Path, destinations_file: Path
+    settings: Settings, destinations: tuple[AnyDestination, ...], settings_file: Path, destinations_file: Path
 ) -> list[str]:
     problems = []
     names = [d.name for d in destinations]
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.append(f"{destinations_file}: destinations: the name '{name}' is given twice")
-    for section, tls in [("listen", settings.listen.tls)] + [(f"destinations.{d.name}", d.tls) for d in destinations]:
-        for key in ("certificate", "key", "trusted"):
-            path = getattr(tls, key, None)
+    with_files: list[tuple[Path, str, object]] = [(settings_file, "listen.tls", settings.listen.tls)]
+    for one in destinations:
+        section = f"destinations.{one.name}"
+        if isinstance(one, Destination):
+            with_files.append((destinations_file, f"{section}.tls", one.tls))
+        else:
+            with_files.append((destinations_file, section, one))
+    for file, section, holder in with_files:
+        for key in ("certificate", "key", "trusted", "secret_file"):
+            path = getattr(holder, key, None)
             if path is not None and not path.exists():
-                file = settings_file if section == "listen" else destinations_file
-                problems.append(f"{file}: {section}.tls.{key}: there is no file {path}")
+                problems.append(f"{file}: {section}.{key}: there is no file {path}")
     return problems

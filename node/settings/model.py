@@ -7,10 +7,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, IPvAnyNetwork, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    IPvAnyNetwork,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
 AETitle = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")
@@ -146,19 +156,74 @@ class LogSettings(_Section):
     format: Literal["json", "console", "auto"] = "auto"
 
 
-class Destination(_Section):
-    """One place results go to. `send` chooses kinds; `verify` asks the peer afterwards whether it has them."""
+class _Place(_Section):
+    """What every destination has. `send` chooses kinds; `verify` asks the peer afterwards whether it has them."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+    send: tuple[Literal["seg", "sr", "sc"], ...] = ("seg", "sr", "sc")
+    verify: Literal["none", "find"] = "none"
+    default: bool = True
+
+
+class Destination(_Place):
+    """One that takes C-STORE."""
+
     type: Literal["dicom"] = "dicom"
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
     ae_title: AETitle
     calling_ae_title: AETitle | None = None
-    send: tuple[Literal["seg", "sr", "sc"], ...] = ("seg", "sr", "sc")
-    verify: Literal["none", "find"] = "none"
-    default: bool = True
     tls: TlsSettings | None = None
+
+    @property
+    def address(self) -> str:
+        """For a person."""
+        return f"{self.host}:{self.port}"
+
+
+class WebDestination(_Place):
+    """One that takes STOW-RS (PS3.18 10.5) at `url`, the root of its DICOMweb service.
+
+    With `username` the secret is that user's password (HTTP Basic), without it a bearer token. It is read when it is
+    used, from the environment variable `secret_env` or the file `secret_file`, and never stands in the configuration.
+    `trusted` is a PEM file of the site's own authorities.
+    """
+
+    type: Literal["dicomweb"]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")]
+    username: str | None = None
+    secret_env: str | None = None
+    secret_file: Path | None = None
+    trusted: Path | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> WebDestination:
+        given = [self.secret_env is not None, self.secret_file is not None]
+        if all(given):
+            raise ValueError("give secret_env or secret_file, not both")
+        if self.username is not None and not any(given):
+            raise ValueError("a username needs its password: give secret_env or secret_file")
+        return self
+
+    @property
+    def address(self) -> str:
+        """For a person."""
+        return self.url
+
+
+def _type_of(value: Any) -> str:
+    return str(value.get("type", "dicom") if isinstance(value, dict) else getattr(value, "type", "dicom"))
+
+
+AnyDestination = Annotated[
+    Annotated[Destination, Tag("dicom")] | Annotated[WebDestination, Tag("dicomweb")],
+    Discriminator(
+        _type_of,
+        custom_error_type="destination_type",
+        custom_error_message="type must be dicom or dicomweb",
+    ),
+]
 
 
 class Settings(_Section):

@@ -76,6 +76,28 @@ def test_a_destination_given_twice_and_a_missing_certificate_are_refused(folder:
     assert any("listen.tls.certificate: there is no file /nowhere/a.pem" in p for p in caught.value.problems)
 
 
+def test_mistakes_in_a_dicomweb_destination_are_named_like_those_of_others(folder: Path, tmp_path: Path) -> None:
+    (folder / "destinations.yaml").write_text(
+        "destinations:\n"
+        "  - {name: a, type: dicomweb, url: 'ftp://h/'}\n"
+        "  - {name: b, type: dicomweb, url: 'https://h/dicom-web', username: osteon}\n"
+        "  - {name: c, type: fhir, url: 'https://h/'}\n"
+        "  - {name: d, type: dicomweb, url: 'https://u:p@h/dicom-web'}\n"
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        load_configuration(folder, tmp_path, {})
+    problems = "\n".join(caught.value.problems)
+    assert "destinations.yaml: destinations.0.url: " in problems
+    assert "destinations.1: Value error, a username needs its password" in problems
+    assert "destinations.2: type must be dicom or dicomweb" in problems
+    assert "destinations.3.url" in problems and "u:p@" not in problems
+    (folder / "destinations.yaml").write_text(
+        "destinations: [{name: a, type: dicomweb, url: 'https://h/x', secret_file: /nowhere/secret}]\n"
+    )
+    with pytest.raises(ConfigurationError, match=r"destinations\.a\.secret_file: there is no file /nowhere/secret"):
+        load_configuration(folder, tmp_path, {})
+
+
 def test_an_unknown_destination_is_answered_with_those_there_are(folder: Path, tmp_path: Path) -> None:
     (folder / "destinations.yaml").write_text("destinations: [{name: pacs, host: h, port: 104, ae_title: PACS}]\n")
     configuration = load_configuration(folder, tmp_path, {})
