@@ -54,7 +54,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
 @click.option(
     "--start",
     type=click.Path(exists=True, path_type=Path),
-    help="bone-scan: folder of weights to go on from (random ones by default).",
+    help="Folder of weights to go on from (random ones by default).",
 )
 @click.option(
     "--only",
@@ -86,10 +86,11 @@ def train(
         common["patients"] = patients
     with progress_bar("training") as report:
         if pipeline == "lumbar":
-            _only_for("bone-scan", {"--start": start})
             from pipelines.lumbar.train import train as train_lumbar
 
-            cards = train_lumbar(**common, only=only or "", seconds=hours * 3600, out=out_dir, progress=report)
+            cards = train_lumbar(
+                **common, start=start, only=only or "", seconds=hours * 3600, out=out_dir, progress=report
+            )
         else:
             _only_for("lumbar", {"--only": only})
             from pipelines.bone_scan.train import train as train_bone_scan

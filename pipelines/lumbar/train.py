@@ -21,9 +21,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipelines.contract import ComputeOptions
+from pipelines.contract import ComputeOptions, WeightsError
 from pipelines.contract.compute import prepare_process
-from pipelines.contract.weights import ModelCard, save_model
+from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.lumbar.classes import CLASSES
 from pipelines.lumbar.dataset import DEFAULT_CACHE, PIXEL_MM, build_cache, cache_folder, cached_paths
 from pipelines.lumbar.networks import COARSE_NETWORK, FINE_NETWORK, NETWORK, PAPER_NETWORK, NetworkSettings, UNet3d
@@ -91,8 +91,10 @@ def train(
     seed: int = 0,
     progress: TrainProgress | None = None,
     *,
+    start: Path | None = None,
     only: str = "",
     seconds: float = 0.0,
+    learning_rate: float | None = None,
     looks: int = LOOKS,
     cache: Path = DEFAULT_CACHE,
     workers: int = 2,
@@ -106,10 +108,12 @@ def train(
     preset : "default" or "paper". patients : simulated patients (seeds 0 to patients - 1) to learn from.
     steps : of each network, None for the preset's.
     out : folder of the weights; checkpoints go to `out`/runs, and a run found there is resumed.
+    start : folder of weights to go on from, None for random ones.
     only : "coarse" or "fine" for one network, "cache" to simulate the patients and stop, "" for all. A network trained
         alone takes what the cache holds of the patients, and what another process adds while it learns; the cache is
         filled first only if it holds none.
     seconds : wall-clock limit in all, 0 for none; the schedule then follows the clock.
+    learning_rate : None for the preset's.
     looks : scans of each simulated patient. cache : folder of simulated patients.
 
     Returns
@@ -121,6 +125,8 @@ def train(
     ------
     ValueError
         If the preset does not exist, or `only` is unknown.
+    WeightsError
+        If `start` holds no usable weights.
     """
     if preset not in PRESETS:
         raise ValueError(f"there is no training preset '{preset}'; known: {', '.join(PRESETS)}")
@@ -132,7 +138,7 @@ def train(
     cards = []
     for number, stage in enumerate(stages):
         share = {"coarse": COARSE_SHARE, "fine": 1 - COARSE_SHARE}[stage] if len(stages) > 1 else 1.0
-        run = _Run(preset, stage, steps, seconds * share, range(patients), seed + number, where)
+        run = _Run(preset, stage, steps, seconds * share, range(patients), seed + number, where, start, learning_rate)
         span = (0.1 + 0.9 * number / len(stages), 0.1 + 0.9 * (number + 1) / len(stages))
         cards.append(run.train(folder, out, _part(progress, *span)))
     return tuple(cards)
@@ -149,11 +155,14 @@ class _Run:
     seeds: range
     seed: int
     device: str
+    start: Path | None
+    learning_rate: float | None
 
     @property
     def settings(self) -> LoopSettings:
         held: LoopSettings = getattr(PRESETS[self.preset], self.stage)
-        return replace(held, steps=self.steps or held.steps, seconds=self.seconds)
+        rate = held.learning_rate if self.learning_rate is None else self.learning_rate
+        return replace(held, steps=self.steps or held.steps, seconds=self.seconds, learning_rate=rate)
 
     @property
     def network(self) -> NetworkSettings:
@@ -170,6 +179,7 @@ class _Run:
         torch.manual_seed(self.seed)
         settings = self.settings
         network = UNet3d(self.network)
+        before = self._begin(network)
         trainer = Trainer(network, settings, out / "runs" / STAGES[self.stage], self.device)
         # A run that is taken up again goes on with other samples than it began with.
         drawn = trainer.progress.step if trainer.resume() else 0
@@ -184,9 +194,20 @@ class _Run:
 
         done = trainer.fit(iter(sampler), segmentation_loss, tell)
         state = trainer.averaged_state() if settings.average else network.state_dict()
-        return save_model(state, self._card(done.step, sampler.patients), out)
+        return save_model(state, self._card(done.step, sampler.patients, before), out)
 
-    def _card(self, steps: int, patients: int) -> ModelCard:
+    def _begin(self, network: UNet3d) -> ModelCard | None:
+        """Load the weights to go on from; return their card."""
+        if self.start is None:
+            return None
+        state, card = load_model(STAGES[self.stage], [self.start])
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"{self.start}: {card.name} is another network than the preset's ({error}).") from error
+        return card
+
+    def _card(self, steps: int, patients: int, before: ModelCard | None) -> ModelCard:
         preset, sampling = PRESETS[self.preset], self.sampling
         rows, columns = sampling.size
         recipe: dict[str, Any] = {
@@ -197,9 +218,12 @@ class _Run:
             "augmentation": asdict(sampling.augment),
             **asdict(self.settings),
         }
+        if before is not None:
+            recipe["start"] = {"version": before.version, "sha256": before.sha256, "recipe": before.recipe}
+        total = steps + (before.steps if before is not None else 0)
         return ModelCard(
             name=STAGES[self.stage],
-            version=f"0.1.{steps}",
+            version=f"0.2.{total}",
             pipeline="lumbar",
             network=NETWORK,
             network_parameters=self.network.to_card(),
@@ -216,7 +240,7 @@ class _Run:
             simulated_only=True,
             recipe=recipe,
             seed=self.seed,
-            steps=steps,
+            steps=total,
             licence="Apache-2.0",
             intended_use="Research only. Trained and measured on simulated patients; not for diagnosis.",
         )

@@ -82,13 +82,14 @@ def test_flat_levels_alone_do_not_mix_slices():
     # With every level and pool flat, a slice's logits cannot depend on another slice; with the default they do.
     def reach(settings):
         torch.manual_seed(0)
-        network = UNet3d(settings).eval()
-        volume = torch.rand(1, 1, 8, 16, 16)
+        network = UNet3d(settings).double().eval()
+        volume = torch.rand(1, 1, 8, 16, 16, dtype=torch.float64)
         changed = volume.clone()
         changed[:, :, 0] = 0
         with torch.inference_mode():
             difference = (network(volume) - network(changed)).abs().amax((0, 1, 3, 4))
-        return int((difference > 1e-5).sum())
+        # Random weights weaken a change at every level, so it is small where it has come a long way.
+        return int((difference > 1e-13).sum())
 
     # Batch normalisation at rest is a fixed scale, so nothing but convolutions and pools can carry a change.
     assert reach(NetworkSettings(8, flat_pools=3, flat_levels=4, norm="BATCH")) == 1
