@@ -24,6 +24,7 @@ nothing of them is ever executed. A configuration folder without `routing.yaml` 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -126,8 +127,13 @@ def load_rules(configuration: Configuration) -> Rules:
     """
     file = rules_file(configuration)
     text = read_rules(file)
-    names = frozenset(destination.name for destination in configuration.destinations)
-    return parse_rules(text, file, names)
+    return _parsed(text, file, frozenset(destination.name for destination in configuration.destinations))
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(text: str, file: Path, destinations: frozenset[str]) -> Rules:
+    """Kept, because pages ask with every request and the text hardly ever changes; mistakes are told anew each time."""
+    return parse_rules(text, file, destinations)
 
 
 def rules_file(configuration: Configuration) -> Path:

@@ -69,3 +69,38 @@ def turnaround(studies: int, quiet: float, as_json: bool) -> None:
     from node.bench.turnaround import bench_turnaround, text
 
     _show(bench_turnaround(studies=studies, released_quiet_s=quiet, say=_say), text, as_json)
+
+
+@bench.command()
+@click.option("--instances", default=1_000_000, show_default=True, type=click.IntRange(1))
+@click.option("--jobs", default=200_000, show_default=True, type=click.IntRange(1))
+@click.option("--rounds", default=40, show_default=True, type=click.IntRange(4, 1000), help="Requests a page.")
+@click.option(
+    "--database", "url", default="", help="SQLAlchemy URL of an empty or seeded registry; default: a new file."
+)
+@json_option
+def dashboard(instances: int, jobs: int, rounds: int, url: str, as_json: bool) -> None:
+    """How long every page of the dashboard takes over a large registry."""
+    from node.bench.dashboard import bench_dashboard, text
+
+    _show(bench_dashboard(instances, jobs, rounds, url, say=_say), text, as_json)
+
+
+@bench.command("seed")
+@click.argument("url")
+@click.option("--instances", default=1_000_000, show_default=True, type=click.IntRange(1))
+@click.option("--jobs", default=200_000, show_default=True, type=click.IntRange(1))
+def seed_registry(url: str, instances: int, jobs: int) -> None:
+    """Fill the empty registry at URL (SQLAlchemy) with made-up rows, to try the dashboard on a year of work."""
+    from datetime import UTC, datetime
+
+    from node.bench.seed import Plan, seed, settle
+    from node.registry.database import Registry
+    from node.registry.migrate import upgrade
+
+    registry = Registry(url)
+    upgrade(registry)
+    seed(registry, Plan(instances, jobs, datetime.now(UTC)))
+    settle(registry)
+    registry.dispose()
+    click.echo(f"{instances} instances and {jobs} jobs are in {registry.engine.url.render_as_string()}")

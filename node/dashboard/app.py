@@ -29,6 +29,7 @@ from node.dashboard.problems import add_error_handlers
 from node.dashboard.render import Renderer
 from node.dashboard.security.access import check_guards, routes_of
 from node.dashboard.security.headers import Shield
+from node.dashboard.security.oidc import Provider
 from node.registry import accounts, credentials
 from node.registry.database import Registry
 from node.settings import Configuration
@@ -62,6 +63,7 @@ def create_app(configuration: Configuration, registry: Registry, clock: Clock = 
         clock=clock,
         live=live,
         pages=pages,
+        oidc=Provider(settings.oidc, settings.public_url) if settings.oidc else None,
     )
     app.add_middleware(
         Shield, trusted=settings.trusted_proxies, public_url=settings.public_url, language=settings.language

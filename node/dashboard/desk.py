@@ -20,13 +20,14 @@ from node.storage import Storage
 if TYPE_CHECKING:
     from node.dashboard.live import Live
     from node.dashboard.render import Renderer
+    from node.dashboard.security.oidc import Provider
 
 Clock = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
 class Desk:
-    """`clock` gives aware UTC times."""
+    """`clock` gives aware UTC times. oidc: the identity provider, None where the settings name none."""
 
     configuration: Configuration
     registry: Registry
@@ -34,6 +35,7 @@ class Desk:
     clock: Clock
     live: Live
     pages: Renderer
+    oidc: Provider | None = None
 
     @property
     def settings(self) -> DashboardSettings:

@@ -41,6 +41,18 @@ def normal_name(name: str) -> str:
     return normal
 
 
+def name_for(claimed: str, otherwise: str) -> str:
+    """A user name out of what an identity provider calls a person, whose names may hold other characters.
+
+    `otherwise`, its own number for the person, serves where nothing is left of the name.
+    """
+    for text in (claimed, otherwise):
+        kept = re.sub(r"[^a-z0-9._@-]+", "-", text.strip().lower()).strip("._@-")[:64]
+        if kept:
+            return normal_name(kept)
+    raise PermanentError("the identity provider gives no name that an account can have")
+
+
 def any_user(session: Session) -> bool:
     """Whether there is an account at all; without one, the first start makes it."""
     return session.scalar(select(User.id).limit(1)) is not None

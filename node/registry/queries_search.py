@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, union
+from sqlalchemy import ColumnElement, or_, select, union
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from node.registry.models import Study
@@ -47,7 +47,7 @@ def find_studies(session: Session, text: str, with_patients: bool) -> Found:
     found = _newest(session, choices)
     if not found.study_ids and with_patients and (len(text) > 1 or not text.isascii()):
         pieces = sorted({text, _with_caret(text)})
-        found = _newest(session, [Study.patient_name.icontains(piece, autoescape=True) for piece in pieces])
+        found = _newest(session, [or_(*(_holds(session, piece) for piece in pieces))])
     return found
 
 
@@ -61,6 +61,12 @@ def _begins(session: Session, column: InstrumentedAttribute[Any], text: str) -> 
     if session.get_bind().dialect.name == "sqlite":  # compares bytes, so a beginning is a stretch of the index
         return column.between(text, text + LAST_CHARACTER)
     return column.startswith(text, autoescape=True)
+
+
+def _holds(session: Session, piece: str) -> ColumnElement[bool]:
+    if session.get_bind().dialect.name == "sqlite":  # its LIKE heeds no case, and lower() costs far more
+        return Study.patient_name.contains(piece, autoescape=True)
+    return Study.patient_name.icontains(piece, autoescape=True)
 
 
 def _spellings(text: str) -> list[str]:

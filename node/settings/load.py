@@ -185,7 +185,7 @@ def _describe(error: ValidationError, file: Path, origins: Mapping[tuple[str, ..
         key = tuple(str(part) for part in item["loc"] if part not in DESTINATION_TYPES)
         source = origins.get(key) or str(file)
         what = "this key is not known" if item["type"] == "extra_forbidden" else item["msg"]
-        secret = key[-1:] == ("url",)  # may hold a password
+        secret = key[-1:] in (("url",), ("client_secret",))  # may hold a password
         seen = "" if secret or item["type"] in ("extra_forbidden", "missing") else f" (given: {item['input']!r})"
         lines.append(f"{source}: {'.'.join(key) or 'the file'}: {what}{seen}")
     return lines
@@ -195,6 +195,13 @@ def _cross_checks(
     settings: Settings, destinations: tuple[AnyDestination, ...], settings_file: Path, destinations_file: Path
 ) -> list[str]:
     problems = []
+    oidc = settings.dashboard.oidc
+    if oidc is not None and not settings.dashboard.public_url:
+        problems.append(
+            f"{settings_file}: dashboard.public_url: is needed with dashboard.oidc; the provider sends people there"
+        )
+    if oidc is not None and oidc.client_secret_file is not None and not oidc.client_secret_file.exists():
+        problems.append(f"{settings_file}: dashboard.oidc.client_secret_file: no file {oidc.client_secret_file}")
     names = [d.name for d in destinations]
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.append(f"{destinations_file}: destinations: the name '{name}' is given twice")

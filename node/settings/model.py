@@ -17,6 +17,7 @@ from pydantic import (
     Discriminator,
     Field,
     IPvAnyNetwork,
+    SecretStr,
     StringConstraints,
     Tag,
     model_validator,
@@ -132,6 +133,35 @@ class RetentionSettings(_Section):
     refused_days: Annotated[float, Field(gt=0)] | None = 90.0
 
 
+RoleName = Literal["viewer", "operator", "admin"]
+
+
+class OidcSettings(_Section):
+    """Login through an identity provider (OpenID Connect); `dashboard.public_url` must be set.
+
+    `client_secret` belongs into the environment, or its file into `client_secret_file`; a public client has neither.
+    `roles` names the groups (values of `roles_claim`, which may be a dotted path) that give each role; whoever is in
+    none of them gets `default_role`, or is refused where that is empty. `label` is the button's text.
+    """
+
+    issuer: Annotated[str, StringConstraints(pattern=r"^(https://\S+|http://(127\.0\.0\.1|localhost)(:\d+)?(/\S*)?)$")]
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    client_secret: SecretStr = SecretStr("")
+    client_secret_file: Path | None = None
+    scopes: tuple[str, ...] = ("openid", "profile")
+    name_claim: Annotated[str, StringConstraints(min_length=1)] = "preferred_username"
+    roles_claim: Annotated[str, StringConstraints(min_length=1)] = "groups"
+    roles: dict[RoleName, tuple[str, ...]] = {}
+    default_role: Literal["", "viewer"] = ""
+    label: Annotated[str, StringConstraints(max_length=60)] = ""
+
+    def secret(self) -> str:
+        """The client's secret, read when it is needed; "" for a public client."""
+        if self.client_secret_file is not None:
+            return self.client_secret_file.read_text(encoding="utf-8").strip()
+        return self.client_secret.get_secret_value()
+
+
 class DashboardSettings(_Section):
     """`public_url` is how browsers reach it; an https one marks cookies Secure, and is needed behind a TLS proxy.
 
@@ -144,11 +174,12 @@ class DashboardSettings(_Section):
     trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     session_idle_s: Annotated[float, Field(ge=60)] = 1800.0
     session_absolute_s: Annotated[float, Field(ge=300)] = 43200.0
-    patient_names: tuple[Literal["viewer", "operator", "admin"], ...] = ("operator", "admin")
+    patient_names: tuple[RoleName, ...] = ("operator", "admin")
     metrics_from_loopback: bool = True
     viewer_url: Annotated[str, StringConstraints(pattern=r"^(https?://\S*\{study_uid\}\S*)?$")] = ""
     live_poll_s: Annotated[float, Field(ge=0.2, le=60)] = 1.0
     language: Literal["auto", "en", "zh"] = "auto"
+    oidc: OidcSettings | None = None
 
 
 class LogSettings(_Section):

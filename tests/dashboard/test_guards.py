@@ -17,7 +17,7 @@ from node.registry import credentials
 from node.registry.roles import Role
 from tests.dashboard.conftest import NOW, TESTER, Site, csrf
 
-OPEN_TO_ALL = {"/healthz", "/login", "/setup", "/language", "/theme"}
+OPEN_TO_ALL = {"/healthz", "/login", "/login/oidc", "/login/oidc/callback", "/setup", "/language", "/theme"}
 OWN_BUSINESS = ("/account", "/logout")
 """What a viewer may change: the own password, the own tokens, the own session."""
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fastapi.testclient import TestClient
 
+from node.bench.seed import Plan, seed
 from node.dashboard.liveness import SILENCE, is_lost
 from node.dashboard.pages.overview_charts import WINDOWS, start_of, throughput
 from node.dashboard.pages.overview_silence import silence
@@ -23,7 +24,6 @@ from node.registry.queries_overview import Activity, finished_since, source_acti
 from node.registry.views import WorkerRow
 from node.registry.workers import WorkerStatus, write_status
 from tests.dashboard.conftest import NOW, Site
-from tests.fixtures.seed_registry import Plan, seed
 
 HOUR = timedelta(hours=1)
 

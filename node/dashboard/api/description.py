@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from node.dashboard.security.access import AsViewer, AtDesk
@@ -28,23 +28,25 @@ def _problem(what: str) -> dict[str, Any]:
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: _problem("The cursor is damaged"),
     401: _problem("No login and no token"),
     403: _problem("The role does not allow it, or the CSRF token is missing"),
     404: _problem("There is no such thing"),
     409: _problem("Its state does not allow it"),
     422: _problem("The request is not valid"),
+    503: _problem("Something the node needs does not answer; try again"),
 }
 """Answers that every route of the API may give."""
 
 
 @router.get("/openapi.json")
 def openapi(request: Request, who: AsViewer) -> JSONResponse:
-    return JSONResponse(describe(request))
+    return JSONResponse(describe_app(request.app))
 
 
 @router.get("/docs")
 def docs(request: Request, desk: AtDesk, who: AsViewer) -> Response:
-    schema = describe(request)
+    schema = describe_app(request.app)
     operations = [
         {"path": path, "method": method.upper(), **operation}
         for path, methods in schema["paths"].items()
@@ -53,9 +55,9 @@ def docs(request: Request, desk: AtDesk, who: AsViewer) -> Response:
     return desk.pages.page(request, "api_docs.html", {"operations": operations, "title": schema["info"]["title"]})
 
 
-def describe(request: Request) -> dict[str, Any]:
+def describe_app(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI document, with the two ways of proving who asks."""
-    schema: dict[str, Any] = request.app.openapi()
+    schema: dict[str, Any] = app.openapi()
     schema.setdefault("components", {})["securitySchemes"] = {
         "token": {"type": "http", "scheme": "bearer"},
         "session": {"type": "apiKey", "in": "cookie", "name": "osteon_session"},

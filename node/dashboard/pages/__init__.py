@@ -13,6 +13,7 @@ from node.dashboard.pages import (
     jobs,
     live,
     models,
+    oidc,
     overview,
     pictures,
     routing,
@@ -24,6 +25,7 @@ from node.dashboard.pages import (
 
 ROUTERS: tuple[APIRouter, ...] = (
     door.router,
+    oidc.router,
     system.router,
     live.router,
     overview.router,

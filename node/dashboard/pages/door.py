@@ -35,7 +35,9 @@ def login_page(request: Request, desk: AtDesk, next: Annotated[str, Query(max_le
         return RedirectResponse(local_path(next), 303)
     if _is_new(desk):
         return RedirectResponse("/setup", 303)
-    return desk.pages.page(request, "login.html", {"next": local_path(next), "problem": None, "name": ""})
+    return desk.pages.page(
+        request, "login.html", {"next": local_path(next), "problem": None, "name": "", **_provider(desk)}
+    )
 
 
 @router.post("/login", dependencies=[Open])
@@ -50,16 +52,21 @@ def login(
     outcome = log_in(desk, name, password, address, request.cookies.get(cookies.SESSION, ""))
     if isinstance(outcome, Refused):
         throttled = outcome is Refused.THROTTLED
-        values = {"next": local_path(next), "problem": THROTTLED if throttled else WRONG, "name": name}
+        values = {
+            "next": local_path(next),
+            "problem": THROTTLED if throttled else WRONG,
+            "name": name,
+            **_provider(desk),
+        }
         return desk.pages.page(request, "login.html", values, 429 if throttled else 401)
-    return _enter(desk, request, *outcome, local_path(next))
+    return enter(desk, request, *outcome, local_path(next))
 
 
 @router.get("/setup", dependencies=[Open])
 def setup_page(request: Request, desk: AtDesk) -> Response:
     if not _is_new(desk):
         return RedirectResponse("/login", 303)
-    values = {"problem": None, "name": "", "code": "", "least": passwords.MIN_LENGTH}
+    values = {"problem": None, "name": "", "code": "", "least": passwords.MIN_LENGTH, **_provider(desk)}
     return desk.pages.page(request, "setup.html", values)
 
 
@@ -79,9 +86,9 @@ def setup(request: Request, desk: AtDesk, code: Field, name: Field, password: Fi
             problem = Text(str(error))
         else:
             if not isinstance(outcome, Refused):
-                return _enter(desk, request, *outcome, "/")
+                return enter(desk, request, *outcome, "/")
             problem, status = (THROTTLED, 429) if outcome is Refused.THROTTLED else (WRONG_CODE, 403)
-    values = {"problem": problem, "name": name, "code": code, "least": passwords.MIN_LENGTH}
+    values = {"problem": problem, "name": name, "code": code, "least": passwords.MIN_LENGTH, **_provider(desk)}
     return desk.pages.page(request, "setup.html", values, status)
 
 
@@ -118,7 +125,7 @@ def choose_theme(
     return answer
 
 
-def _enter(desk: Desk, request: Request, token: str, user: User, where: str) -> Response:
+def enter(desk: Desk, request: Request, token: str, user: User, where: str) -> Response:
     """Logged in: the session's cookie, and the language the person chose last."""
     answer = RedirectResponse(where, 303)
     secure = desk.pages.secure(request)
@@ -127,6 +134,12 @@ def _enter(desk: Desk, request: Request, token: str, user: User, where: str) -> 
     if user.language in LANGUAGES and cookies.LANGUAGE not in request.cookies:
         cookies.put(answer, cookies.LANGUAGE, user.language, secure, cookies.CHOICE_AGE_S)
     return answer
+
+
+def _provider(desk: Desk) -> dict[str, str | None]:
+    """What the button says that goes to the identity provider; None for no button."""
+    settings = desk.settings.oidc
+    return {"provider": (settings.label or Text("Log in with the hospital's account")) if settings else None}
 
 
 def _is_new(desk: Desk) -> bool:

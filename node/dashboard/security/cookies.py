@@ -3,6 +3,7 @@
     osteon_session   the session's secret; a new one at every login
     osteon_visitor   a random value for forms before the login (login, set-up, language)
     osteon_flash     a sentence for the next page
+    osteon_oidc      what an answer of the identity provider must fit, for ten minutes
     osteon_language, osteon_theme   choices
 
 A form's CSRF token is an HMAC keyed with the session's secret (the visitor's before login), so it is bound to the
@@ -21,6 +22,7 @@ from starlette.responses import Response
 SESSION = "osteon_session"
 VISITOR = "osteon_visitor"
 FLASH = "osteon_flash"
+OIDC = "osteon_oidc"
 LANGUAGE = "osteon_language"
 THEME = "osteon_theme"
 

@@ -12,7 +12,9 @@ from enum import Enum
 from sqlalchemy import select
 
 from node.dashboard.desk import Desk
+from node.dashboard.i18n import Text
 from node.dashboard.security import passwords
+from node.dashboard.security.oidc import OidcRefused, Person
 from node.dashboard.security.principal import Principal, time_outs
 from node.registry import accounts, credentials
 from node.registry.account_models import User
@@ -20,6 +22,9 @@ from node.registry.audit import Actor, audited
 from node.registry.roles import Role
 
 UNKNOWN = Actor("(not logged in)", "none")
+
+DISABLED = Text("Your account is disabled here; ask an admin.")
+NAME_TAKEN = Text("An account of your name is here already and is not yours at the identity provider; ask an admin.")
 
 
 class Refused(Enum):
@@ -68,6 +73,42 @@ def open_session(desk: Desk, session, account: User, address: str, old_token: st
     token = credentials.new_session(session, account, address, time_outs(desk), now)
     audited(session, Actor(account.name, account.role, address), "login", f"user {account.name}", now=now)
     return token
+
+
+def log_in_as(desk: Desk, person: Person, address: str, old_token: str = "") -> tuple[str, User]:
+    """A session for somebody whom the identity provider vouches for; the account is made at the first login.
+
+    The role is the provider's at every login. A local account of the same name is somebody else's until an admin says
+    otherwise: it is never taken over.
+
+    Raises
+    ------
+    OidcRefused
+        If the account is disabled, or the name belongs to another one.
+    PermanentError
+        If the role would take away the last admin.
+    """
+    now = desk.clock()
+    by = Actor("(identity provider)", "none", address)
+    with desk.registry.transaction() as session:
+        account = session.scalars(select(User).where(User.subject == person.subject)).one_or_none()
+        if account is None:
+            name = accounts.name_for(person.name, person.subject.rpartition(" ")[2])
+            if session.scalar(select(User.id).where(User.name == name)) is not None:
+                raise OidcRefused(NAME_TAKEN, f"a local account has the name '{name}'")
+            account = accounts.add_user(session, by, name, person.role, "", now, person.subject)
+            credentials.forget_setup_codes(session)
+        if account.disabled:
+            raise OidcRefused(DISABLED, f"the account {account.name} is disabled")
+        accounts.set_role(session, by, account, person.role, now)
+        return open_session(desk, session, account, address, old_token), account
+
+
+def note_refusal(desk: Desk, why: str, address: str) -> None:
+    """A login that the identity provider's answer did not allow, in the audit trail."""
+    with desk.registry.transaction() as session:
+        audited(session, Actor(UNKNOWN.name, UNKNOWN.role, address), "login.failed", "identity provider",
+                now=desk.clock(), note=why)  # fmt: skip
 
 
 def log_out(desk: Desk, who: Principal, token: str) -> None:
