@@ -35,6 +35,7 @@ from node.bench.timing import machine
 from node.errors import RetriableError
 from node.loopback import free_port
 from node.registry import accounts
+from node.registry.account_models import User
 from node.registry.audit import console_actor
 from node.registry.database import Registry
 from node.registry.migrate import upgrade
@@ -122,7 +123,7 @@ def _add_account(registry: Registry) -> None:
     from node.dashboard.security.passwords import hash_password
 
     with registry.transaction() as session:
-        if session.scalar(select(accounts.User.id).where(accounts.User.name == USER)) is None:
+        if session.scalar(select(User.id).where(User.name == USER)) is None:
             accounts.add_user(session, console_actor(), USER, Role.ADMIN, hash_password(PASSWORD), datetime.now(UTC))
 
 

@@ -17,7 +17,7 @@ import secrets
 import threading
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -210,7 +210,7 @@ class Provider:
                 found = _json(where)
                 if found.get("issuer") != self._settings.issuer:
                     raise ValueError(f"it calls itself {found.get('issuer')!r}; write that into dashboard.oidc.issuer")
-                keys = KeySet.import_key_set(_json(found["jwks_uri"]))
+                keys = KeySet.import_key_set(cast(Any, _json(found["jwks_uri"])))
                 _ = found["authorization_endpoint"], found["token_endpoint"]
             except (requests.RequestException, ValueError, KeyError, TypeError) as error:
                 log.warning(
@@ -227,8 +227,9 @@ NO_ROLE = Text("You are known to the identity provider, but none of your groups 
 def role_of(settings: OidcSettings, groups: Any) -> Role | None:
     """The highest role that one of a person's groups gives; `default_role` where none does."""
     held = {groups} if isinstance(groups, str) else {str(one) for one in groups} if isinstance(groups, list) else set()
+    given: dict[str, set[str]] = {role: set(named) for role, named in settings.roles.items()}
     for role in (Role.ADMIN, Role.OPERATOR, Role.VIEWER):
-        if held & set(settings.roles.get(role.value, ())):
+        if held & given.get(role.value, set()):
             return role
     return Role(settings.default_role) if settings.default_role else None
 
