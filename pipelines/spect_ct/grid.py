@@ -1,0 +1,319 @@
+"""The grid on which SPECT and CT meet, and the way onto it and back, all in patient space.
+
+CT (HU) and SPECT (counts), each placed in the patient (`Placed`) -> one lattice: axial slices as the CT has them
+(about 3 mm, thinner ones averaged), pixels of 1 x 1 mm as in the paper, as wide as the body, at least 256 x 256 ->
+both resampled (SimpleITK, linear) -> CT windowed to -700..800 HU (width 1500, level 50), each modality z-scored within
+the body -> float32 (slice, channel, row, column). A modality that is missing, on all or some slices, is 0 there, which
+is its mean.
+
+Departures from the paper, which says "z-score" and no more. The statistics are those of the body in the whole volume,
+not of a slice or of air: within one slice the hottest normal rib would look like a lesion. The few hottest percent
+(bladder, lesions) are cut before SPECT's mean and deviation are taken, and its z-scores are compressed (asinh), so that
+a full bladder neither sets the scale nor drowns the rest.
+
+SimpleITK is imported inside the functions: whoever lists pipelines imports modules beside this one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from scipy import ndimage
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+AXES = ("H", "P", "L")
+"""Volumes are read with slices to the head, rows to the back, columns to the patient's left."""
+
+PIXEL_MM, SLICE_MM = 1.0, 3.0
+LEAST_SIDE = 256
+SIDE_MULTIPLE = 16
+WINDOW_HU = (-700.0, 800.0)
+AIR_HU = -1000.0
+BODY_HU = -300.0
+"""Between air and fat; lungs and bowel gas are added by filling holes."""
+
+BODY_MARGIN_MM = 8.0
+COARSE_MM = 4.0
+"""The body is looked for on a coarser image: its outline need not be finer."""
+
+SPECT_BODY_SHARE = 0.25
+"""Counts above this share of the body's usual counts are body. What is usual is the median of all voxels above the mean
+of the roots: the roots, because a full bladder may hold a hundred times the counts of all else."""
+
+HOTTEST_PERCENT = 99.0
+LEAST_DEVIATION = {"ct": 20.0, "spect": 1e-6}
+
+
+class Placed(Protocol):
+    """Voxels with a place in the patient, as `imaging.volume.Volume` has them."""
+
+    @property
+    def values(self) -> np.ndarray:
+        """(axis 0, axis 1, axis 2): slice, row, column."""
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Per axis."""
+
+    @property
+    def origin_mm(self) -> np.ndarray:
+        """Centre of voxel (0, 0, 0), LPS."""
+
+    @property
+    def directions(self) -> np.ndarray:
+        """(3, 3): row i is the unit vector along axis i, LPS."""
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The plainest `Placed`."""
+
+    values: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    origin_mm: np.ndarray
+    directions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Where the voxels of an array lie: shape and spacing (slice, row, column), origin and directions in LPS."""
+
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    origin_mm: np.ndarray
+    directions: np.ndarray
+
+    @classmethod
+    def of(cls, placed: Placed) -> Lattice:
+        """Return the lattice of placed voxels."""
+        slices, rows, columns = placed.values.shape
+        return cls((slices, rows, columns), placed.spacing_mm, placed.origin_mm, placed.directions)
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of a voxel in millilitres."""
+        return float(np.prod(self.spacing_mm)) / 1000.0
+
+    def points(self, index: np.ndarray) -> np.ndarray:
+        """Return LPS positions (n, 3) of fractional voxel indices (n, 3)."""
+        return np.asarray(self.origin_mm + (np.asarray(index) * self.spacing_mm) @ self.directions)
+
+    def index(self, points: np.ndarray) -> np.ndarray:
+        """Return fractional voxel indices (n, 3) of LPS positions (n, 3)."""
+        return np.asarray((np.asarray(points) - self.origin_mm) @ self.directions.T / self.spacing_mm)
+
+    def corners(self) -> np.ndarray:
+        """Return the LPS positions of the eight corner voxels' outer edges, (8, 3)."""
+        ends = np.array([[-0.5, n - 0.5] for n in self.shape])
+        return self.points(np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the network sees, and where.
+
+    Attributes
+    ----------
+    inputs : float32 (slice, 2, row, column), channels `networks.CHANNELS`; rows and columns multiples of 16.
+    lattice : of `inputs`. hu, counts : float32 on it (None where missing), before windowing and z-scoring.
+    has_spect, has_ct : bool per slice.
+    """
+
+    inputs: np.ndarray
+    lattice: Lattice
+    counts: np.ndarray | None
+    hu: np.ndarray | None
+    has_spect: np.ndarray
+    has_ct: np.ndarray
+
+
+def prepare(spect: Placed | None, ct: Placed | None) -> Prepared:
+    """Bring a study onto its common grid.
+
+    With both the grid has the CT's orientation and slices, over the SPECT's extent from feet to head: what of the CT
+    lies beyond it is left out, where the CT ends earlier SPECT stands alone.
+
+    Raises
+    ------
+    ValueError
+        If both are missing, or one shows no body.
+    """
+    if spect is None and ct is None:
+        raise ValueError("there is neither a SPECT nor a CT")
+    shrunk = shrink(ct) if ct is not None else None
+    lattice = common_lattice(spect, shrunk)
+    hu = resample(shrunk, lattice, AIR_HU) if shrunk is not None else None
+    counts = resample(spect, lattice, 0.0) if spect is not None else None
+    has_ct = _reached(shrunk, lattice)
+    has_spect = _reached(spect, lattice)
+    inputs = np.zeros((lattice.shape[0], 2, *lattice.shape[1:]), np.float32)
+    if counts is not None:
+        inputs[:, 0] = normalise_spect(counts, has_spect)
+    if hu is not None:
+        inputs[:, 1] = normalise_ct(hu, has_ct)
+    return Prepared(inputs, lattice, counts, hu, has_spect, has_ct)
+
+
+def shrink(ct: Placed) -> Placed:
+    """Average whole voxels where they are much finer than the grid's, so that nothing is lost to sampling."""
+    import SimpleITK as sitk  # noqa: N813 - its own documentation's name
+
+    targets = (SLICE_MM, PIXEL_MM, PIXEL_MM)
+    factors = [max(1, int(1.07 * mm / have)) for mm, have in zip(targets, ct.spacing_mm, strict=True)]
+    if factors == [1, 1, 1]:
+        return ct
+    return from_itk(sitk.BinShrink(to_itk(ct), factors[::-1]))
+
+
+def common_lattice(spect: Placed | None, ct: Placed | None) -> Lattice:
+    """Return the common grid: see `prepare`.
+
+    Raises
+    ------
+    ValueError
+        If the reference shows no body.
+    """
+    reference = ct if ct is not None else spect
+    assert reference is not None
+    held = Lattice.of(reference)
+    first, last = 0, held.shape[0] - 1
+    if ct is not None and spect is not None:
+        reach = held.index(Lattice.of(spect).corners())[:, 0]
+        first, last = int(np.ceil(reach.min() - 1e-6)), int(np.floor(reach.max() + 1e-6))
+    low, high = _body_box(reference, is_ct=ct is not None)
+    spacing = (held.spacing_mm[0], PIXEL_MM, PIXEL_MM)
+    sides, starts = [], []
+    for axis in (1, 2):
+        ends = (np.array([low[axis - 1] - 0.5, high[axis - 1] + 0.5])) * held.spacing_mm[axis]
+        width = float(ends[1] - ends[0]) + 2 * BODY_MARGIN_MM
+        side = max(LEAST_SIDE, -(-int(np.ceil(width / PIXEL_MM)) // SIDE_MULTIPLE) * SIDE_MULTIPLE)
+        sides.append(side)
+        starts.append((float(ends.mean()) - (side - 1) / 2 * PIXEL_MM) / held.spacing_mm[axis])
+    origin = held.points(np.array([[first, *starts]]))[0]
+    return Lattice((last - first + 1, sides[0], sides[1]), spacing, origin, held.directions)
+
+
+def resample(placed: Placed, lattice: Lattice, outside: float) -> np.ndarray:
+    """Return voxels on another lattice, linear between them, float32; `outside` where there are none."""
+    import SimpleITK as sitk  # noqa: N813
+
+    return _resampled(to_itk(placed, np.float32), lattice, sitk.sitkLinear, outside)
+
+
+def resample_labels(placed: Placed, lattice: Lattice) -> np.ndarray:
+    """Return a label map on another lattice, nearest neighbour, uint16; 0 outside."""
+    import SimpleITK as sitk  # noqa: N813
+
+    return _resampled(to_itk(placed, np.uint16), lattice, sitk.sitkNearestNeighbor, 0)
+
+
+def _resampled(image: SimpleITK.Image, lattice: Lattice, interpolator: int, outside: float) -> np.ndarray:
+    import SimpleITK as sitk  # noqa: N813
+
+    found = sitk.Resample(
+        image,
+        lattice.shape[::-1],
+        sitk.Transform(),
+        interpolator,
+        [float(v) for v in lattice.origin_mm],
+        lattice.spacing_mm[::-1],
+        _itk_direction(lattice.directions),
+        outside,
+    )
+    return np.asarray(sitk.GetArrayFromImage(found))
+
+
+def to_itk(placed: Placed, dtype: Any = np.float32) -> SimpleITK.Image:
+    """Return an ITK image: axes (column, row, slice), LPS as in DICOM."""
+    import SimpleITK as sitk  # noqa: N813
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(placed.values, dtype))
+    image.SetSpacing([float(v) for v in placed.spacing_mm[::-1]])
+    image.SetOrigin([float(v) for v in placed.origin_mm])
+    image.SetDirection(_itk_direction(placed.directions))
+    return image
+
+
+def from_itk(image: SimpleITK.Image) -> Voxels:
+    """Return an ITK image's voxels in our order of axes."""
+    import SimpleITK as sitk  # noqa: N813
+
+    columns, rows, slices = image.GetSpacing()
+    directions = np.array(image.GetDirection()).reshape(3, 3).T[::-1]
+    return Voxels(sitk.GetArrayFromImage(image), (slices, rows, columns), np.array(image.GetOrigin()), directions)
+
+
+def normalise_ct(hu: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Window and z-score a CT on the grid, float32; slices that are not `held` are 0."""
+    windowed = np.clip(hu, *WINDOW_HU)
+    body = _filled(hu[:, ::4, ::4] > BODY_HU) & held[:, None, None]
+    mean, deviation = _statistics(windowed[:, ::4, ::4], body, "ct")
+    return np.where(held[:, None, None], (windowed - mean) / deviation, 0.0).astype(np.float32)
+
+
+def normalise_spect(counts: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Z-score and compress a SPECT on the grid, float32; slices that are not `held` are 0."""
+    thin = counts[:, ::4, ::4]
+    body = _spect_body(thin) & held[:, None, None]
+    top = float(np.percentile(thin[body], HOTTEST_PERCENT)) if body.any() else 0.0
+    mean, deviation = _statistics(np.minimum(thin, top), body, "spect")
+    return np.where(held[:, None, None], np.arcsinh((counts - mean) / deviation), 0.0).astype(np.float32)
+
+
+def body_mask(placed: Placed, is_ct: bool) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return the body, bool, on every n-th voxel of each axis, and those steps: its largest part, holes filled."""
+    steps = [max(1, round(COARSE_MM / mm)) for mm in placed.spacing_mm]
+    thin = placed.values[:: steps[0], :: steps[1], :: steps[2]]
+    found = thin > BODY_HU if is_ct else _spect_body(thin)
+    parts, count = ndimage.label(found)
+    if count > 1:
+        found = parts == np.bincount(parts.reshape(-1))[1:].argmax() + 1
+    return _filled(found), (steps[0], steps[1], steps[2])
+
+
+def _body_box(placed: Placed, is_ct: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and last row and column of the body, in voxels."""
+    body, steps = body_mask(placed, is_ct)
+    if not body.any():
+        raise ValueError(f"the {'CT' if is_ct else 'SPECT'} shows no body")
+    rows, columns = np.flatnonzero(body.any((0, 2))), np.flatnonzero(body.any((0, 1)))
+    low = np.array([rows[0] * steps[1], columns[0] * steps[2]])
+    high = np.array([rows[-1] * steps[1], columns[-1] * steps[2]])
+    return low, high
+
+
+def _spect_body(counts: np.ndarray) -> np.ndarray:
+    roots = np.sqrt(np.maximum(counts, 0))
+    high = counts[roots > roots.mean()]
+    return _filled(counts > SPECT_BODY_SHARE * np.median(high)) if high.size else np.zeros(counts.shape, bool)
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Fill the holes of each slice."""
+    return np.stack([ndimage.binary_fill_holes(one) for one in mask])
+
+
+def _statistics(values: np.ndarray, body: np.ndarray, modality: str) -> tuple[float, float]:
+    inside = values[body].astype(np.float64)
+    if not inside.size:
+        raise ValueError(f"the {modality.upper()} shows no body")
+    return float(inside.mean()), max(float(inside.std()), LEAST_DEVIATION[modality])
+
+
+def _reached(placed: Placed | None, lattice: Lattice) -> np.ndarray:
+    """Tell which slices of a lattice lie within a volume, half a slice beyond its ends included."""
+    if placed is None:
+        return np.zeros(lattice.shape[0], bool)
+    held = Lattice.of(placed)
+    middle = np.array([(n - 1) / 2 for n in lattice.shape[1:]])
+    index = np.column_stack([np.arange(lattice.shape[0]), np.tile(middle, (lattice.shape[0], 1))])
+    along = held.index(lattice.points(index))[:, 0]
+    return np.asarray((along >= -0.5) & (along <= held.shape[0] - 0.5))
+
+
+def _itk_direction(directions: np.ndarray) -> list[float]:
+    return [float(v) for v in np.asarray(directions)[::-1].T.reshape(-1)]

@@ -1,0 +1,187 @@
+"""What the network sees while it learns: crops out of cached slices, augmented, each shown for one of the three uses.
+
+use -> patient -> a lesion that the use shows, near the middle of the crop (or, for some, a place on a slice that shows
+it none) -> rotated, scaled, mirrored, once -> appearance of each modality (gain, offset, blur, noise) -> the modality
+that the use does not have set to 0. Truth is that of the use: the outline on SPECT, on CT, or on the fused images.
+
+The paper's augmentation is rotation within 15 degrees, mirroring both ways and Gaussian noise; the rest is for what
+differs between scanners. Mirroring is the same for both modalities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, Spot, read_patient
+from pipelines.spect_ct.uses import CT, FUSED, SPECT, shown
+from pipelines.training.augment_slices import blur, sample_image, sample_labels, sampling_grid
+
+SINGLE_MIX: Mapping[str, float] = {SPECT: 0.5, CT: 0.5}
+"""Before the transfer: one network learns both modalities, one at a time."""
+
+FUSED_MIX: Mapping[str, float] = {FUSED: 0.6, SPECT: 0.2, CT: 0.2}
+"""After it: pairs, and enough of each alone that the network still knows what to do when one is missing."""
+
+PAIRS_ONLY: Mapping[str, float] = {FUSED: 1.0}
+
+LARGEST_JITTER_MM = 64.0
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """Ranges of the augmentation; every draw is independent.
+
+    side : pixels (mm) of a crop. negatives : share of crops from slices without a lesion. rotate_deg, scale : geometry.
+    gain, offset : of a modality's z-scores. noise : largest standard deviation, drawn for `noise_share`.
+    blur_pixels : largest, drawn for `blur_share`.
+    """
+
+    side: int = 128
+    negatives: float = 0.3
+    rotate_deg: float = 15.0
+    scale: tuple[float, float] = (0.9, 1.12)
+    mirror: float = 0.5
+    gain: tuple[float, float] = (0.9, 1.1)
+    offset: float = 0.1
+    noise: float = 0.15
+    noise_share: float = 0.5
+    blur_pixels: float = 1.0
+    blur_share: float = 0.15
+
+
+PAPER_SAMPLES = SampleSettings(
+    side=256, scale=(1.0, 1.0), gain=(1.0, 1.0), offset=0.0, noise=0.1, blur_share=0.0
+)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A patient ready to be drawn from: its lesions by use and label, and the slices that show a use none."""
+
+    patient: CachedPatient
+    lesions: dict[str, list[list[Spot]]]
+    empty: dict[str, list[int]]
+
+
+class CropSampler:
+    """Draws batches from the patients of a cache.
+
+    `next` gives input float32 (n, 2, side, side) and truth float32 (n, 1, side, side). Patients are drawn alike, then
+    their lesions alike, whatever their size; of a lesion its larger sections more often.
+
+    Raises
+    ------
+    FileNotFoundError
+        If none of the patients is in the cache.
+    """
+
+    def __init__(
+        self, folder: Path, seeds: Sequence[int], mix: Mapping[str, float], settings: SampleSettings, batch: int,
+        seed: int,
+    ) -> None:  # fmt: skip
+        if not seeds:
+            raise FileNotFoundError(f"{folder} holds none of the patients asked for; build the cache first")
+        self.settings, self.batch = settings, batch
+        self.rng = np.random.default_rng(seed)
+        self.uses, self.odds = list(mix), np.array(list(mix.values())) / sum(mix.values())
+        self.held = [_hold(read_patient(folder, one)) for one in seeds]
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[torch.Tensor, torch.Tensor]:
+        pairs = [self._draw() for _ in range(self.batch)]
+        images = torch.stack([image for image, _ in pairs]).contiguous(memory_format=torch.channels_last)
+        return images, torch.stack([truth for _, truth in pairs])
+
+    def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+        use = str(self.rng.choice(self.uses, p=self.odds))
+        negative = self.rng.random() < self.settings.negatives
+        holders = [one for one in self.held if (one.empty[use] if negative else one.lesions[use])]
+        if not holders:
+            negative, holders = not negative, self.held
+        held = holders[int(self.rng.integers(len(holders)))]
+        lesions = held.lesions[use]
+        if negative or not lesions:
+            slices = held.empty[use] or list(range(len(held.patient.layers)))
+            number = slices[int(self.rng.integers(len(slices)))]
+            return draw_crop(held.patient, number, use, None, self.settings, self.rng)
+        sections = lesions[int(self.rng.integers(len(lesions)))]
+        sizes = np.sqrt([spot.pixels for spot in sections])
+        spot = sections[int(self.rng.choice(len(sections), p=sizes / sizes.sum()))]
+        return draw_crop(held.patient, spot.slice, use, (spot.row, spot.column), self.settings, self.rng)
+
+
+def draw_crop(
+    patient: CachedPatient, number: int, use: str, about: tuple[float, float] | None, settings: SampleSettings,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Return one augmented crop: input float32 (2, side, side) and truth float32 (1, side, side).
+
+    Parameters
+    ----------
+    number : slice of the patient's layers. about : row and column that the crop shall show; None for anywhere.
+    """
+    rows, columns = patient.layers.shape[2:]
+    side = settings.side
+    if about is None:
+        about = float(rng.uniform(0.2, 0.8) * rows), float(rng.uniform(0.2, 0.8) * columns)
+        jitter = 0.0
+    else:
+        jitter = min(LARGEST_JITTER_MM, side / 2 - 12)
+    middle = np.array(about) + rng.uniform(-jitter, jitter, 2)
+    zoom = math.exp(rng.uniform(*np.log(settings.scale)))
+    half = side / 2 / zoom
+    reach = math.ceil(half * 1.5) + 2
+    # Only the part of the slice that the turned crop can touch is read from disk.
+    top, left = (max(0, int(m) - reach) for m in middle)
+    bottom, right = (min(n, int(m) + reach) for m, n in zip(middle, (rows, columns), strict=True))
+    if bottom <= top or right <= left:
+        top, left, bottom, right = 0, 0, rows, columns
+    part = np.array(patient.layers[number, :, top:bottom, left:right])
+    centre = middle - (top, left)
+    turn = math.radians(rng.uniform(-settings.rotate_deg, settings.rotate_deg))
+    region = (centre[0] - half, centre[0] + half, centre[1] - half, centre[1] + half)
+    points = sampling_grid(region, turn, (centre[0], centre[1]), part.shape[1:], (side, side), 0.0, rng)
+    for axis in (0, 1):
+        if rng.random() < settings.mirror:
+            points = points.flip(axis)
+    image = sample_image(torch.from_numpy(part[:2].astype(np.float32) / SCALE), points)
+    truth = sample_labels(torch.from_numpy(part[TRUTH_LAYER[use]][None].astype(np.float32)), points) > 0
+    return _appearance(image, use, settings, rng), truth.float()
+
+
+def _appearance(image: torch.Tensor, use: str, settings: SampleSettings, rng: np.random.Generator) -> torch.Tensor:
+    """Change each modality by itself and blank the one that the use does not show."""
+    for channel, there in enumerate(shown(use)):
+        plane = image[channel : channel + 1]
+        if not there:
+            plane.zero_()
+            continue
+        gain = math.exp(rng.uniform(*np.log(settings.gain)))
+        plane.mul_(gain).add_(float(rng.uniform(-settings.offset, settings.offset)))
+        if rng.random() < settings.blur_share:
+            sigma = float(rng.uniform(0.3, settings.blur_pixels))
+            plane.copy_(blur(plane, sigma, sigma))
+        if rng.random() < settings.noise_share:
+            deviation = float(rng.uniform(0, settings.noise))
+            plane.add_(torch.from_numpy(rng.standard_normal(tuple(plane.shape), dtype=np.float32)) * deviation)
+    return image
+
+
+def _hold(patient: CachedPatient) -> _Held:
+    lesions: dict[str, list[list[Spot]]] = {}
+    empty: dict[str, list[int]] = {}
+    for use in TRUTH_LAYER:
+        mine = [spot for spot in patient.spots if spot.use == use]
+        labels = sorted({spot.label for spot in mine})
+        lesions[use] = [[spot for spot in mine if spot.label == label] for label in labels]
+        marked = {spot.slice for spot in mine}
+        empty[use] = [number for number in range(len(patient.layers)) if number not in marked]
+    return _Held(patient, lesions, empty)
