@@ -230,7 +230,8 @@ class JobRunner:
                         one.role,
                     )
                     for one in series
-                )
+                ),
+                claim.rule,
             )
         except FileNotFoundError as error:
             # Not for good: the store may be away, or the intake not yet able to move the file there.

@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from node.errors import PermanentError
 from node.results.caption import INK, PAPER, TEXT_SIZE, caption
 from node.results.context import ResultContext
+from node.results.fusion import pictures_of
 from node.results.geometry import numbers, plane_geometry
 from node.results.orientation import direction_letter, opposite, view_orientation
 from node.results.table import draw_table
@@ -30,6 +31,9 @@ PANEL_WIDTH = 620
 
 MAX_PANELS = 6
 PANELS_PER_ROW = 3
+MOST_COMPARED = 3
+"""Frames shown where each takes a row: the frame, the other modality, both."""
+
 MARGIN = 14
 TITLE_HEIGHT = 26
 FRAME = (190, 190, 190)
@@ -68,7 +72,7 @@ def render(findings: Findings, context: ResultContext, index: int = 0) -> np.nda
         uint8 (rows, columns, 3), RGB.
     """
     segmentation = findings.segmentations[index]
-    sheet = _arrange([_panel(findings, index, frame) for frame in _frames(segmentation)])
+    sheet = _arrange([panel for frame in _frames(segmentation) for panel in _panels(findings, index, frame)])
     upright = sheet.height > sheet.width
     words = _words(findings, index, context, SIDE_CAPTION_WIDTH if upright else sheet.width - 2 * MARGIN)
     if upright:
@@ -111,35 +115,37 @@ def _frames(segmentation: Segmentation) -> list[int]:
         return sorted(range(count), key=lambda frame: (frame >= len(names) or names[frame] != "anterior", frame))[
             :MAX_PANELS
         ]
-    chosen = [frame for frame in segmentation.key_frames if 0 <= frame < count][:MAX_PANELS]
+    most = MAX_PANELS if not segmentation.key_overlays else MOST_COMPARED
+    chosen = [frame for frame in segmentation.key_frames if 0 <= frame < count][:most]
     if chosen:
         return chosen
     filled = (segmentation.label_map > 0).sum(axis=(1, 2))
     return [int(filled.argmax()) if filled.any() else count // 2]
 
 
-def _panel(findings: Findings, index: int, frame: int) -> _Panel:
+def _panels(findings: Findings, index: int, frame: int) -> list[_Panel]:
+    return [_panel(findings, index, frame, *picture) for picture in pictures_of(findings.segmentations[index], frame)]
+
+
+def _panel(findings: Findings, index: int, frame: int, shown: np.ndarray, name: str) -> _Panel:
     segmentation = findings.segmentations[index]
     source = segmentation.source
-    grey = segmentation.display[frame]
-    if segmentation.display_inverted:
-        grey = 255 - grey
-    size = _panel_size(source, grey.shape)
-    image = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    size = _panel_size(source, shown.shape[:2])
+    image = Image.fromarray(shown).resize(size, Image.Resampling.BILINEAR)
     labels = np.asarray(Image.fromarray(segmentation.label_map[frame]).resize(size, Image.Resampling.NEAREST))
     pixels = np.array(image)
     for segment in segmentation.segments:
         pixels[_outline(labels == segment.number)] = segment.colour_rgb
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
-    scale = (size[0] / grey.shape[1], size[1] / grey.shape[0])
+    scale = (size[0] / shown.shape[1], size[1] / shown.shape[0])
     regions = [(n, r) for n, r in enumerate(findings.regions, start=1) if r.segmentation == index]
     if any(region.mark for _, region in regions):
         _write_marks(draw, segmentation, [region for _, region in regions if region.mark], frame, scale)
     else:
         _number_regions(draw, segmentation, regions, frame, scale)
     _mark_sides(draw, source, frame, size, INK if segmentation.display_inverted else PAPER)
-    return _Panel(image, _title(segmentation, frame))
+    return _Panel(image, ", ".join(part for part in (_title(segmentation, frame), name) if part))
 
 
 def _panel_size(source: SourceSeries, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -93,6 +93,9 @@ class Segmentation:
         True where a reader expects dark for high (bone scans).
     key_frames
         0-based frames worth a picture, most important first.
+    key_overlays
+        Another modality on each key frame, uint8 (row, column), 255 for its highest; empty for none. Pictures show it
+        beside the frame and laid over it, under the name `overlay_name`.
     """
 
     source: SourceSeries
@@ -101,8 +104,14 @@ class Segmentation:
     display: np.ndarray
     display_inverted: bool = False
     key_frames: tuple[int, ...] = ()
+    key_overlays: tuple[np.ndarray, ...] = ()
+    overlay_name: str = ""
 
     def __post_init__(self) -> None:
+        if self.key_overlays and len(self.key_overlays) != len(self.key_frames):
+            raise ValueError("there must be one overlay for each key frame, or none")
+        if any(o.shape != self.label_map.shape[1:] or o.dtype != np.uint8 for o in self.key_overlays):
+            raise ValueError("overlays must be uint8 and of a frame's shape")
         if self.label_map.dtype not in (np.uint8, np.uint16):
             raise TypeError(f"label map must be uint8 or uint16, got {self.label_map.dtype}")
         if self.label_map.ndim != 3 or self.label_map.shape[0] != len(self.source.frames):

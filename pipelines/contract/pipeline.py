@@ -35,9 +35,13 @@ class InputSeries:
 
 @dataclass(frozen=True)
 class PipelineInputs:
-    """What a job hands to a pipeline: the primary series first, then its companions."""
+    """What a job hands to a pipeline: the primary series first, then its companions.
+
+    `rule` names the routing rule that fired; empty where a person asked (`osteon run`).
+    """
 
     series: tuple[InputSeries, ...]
+    rule: str = ""
 
     def __post_init__(self) -> None:
         if not self.series:

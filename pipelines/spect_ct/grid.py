@@ -258,7 +258,7 @@ def normalise_ct(hu: np.ndarray, held: np.ndarray) -> np.ndarray:
 def normalise_spect(counts: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Z-score and compress a SPECT on the grid, float32; slices that are not `held` are 0."""
     thin = counts[:, ::4, ::4]
-    body = _spect_body(thin) & held[:, None, None]
+    body = spect_body(thin) & held[:, None, None]
     top = float(np.percentile(thin[body], HOTTEST_PERCENT)) if body.any() else 0.0
     mean, deviation = _statistics(np.minimum(thin, top), body, "spect")
     return np.where(held[:, None, None], np.arcsinh((counts - mean) / deviation), 0.0).astype(np.float32)
@@ -268,7 +268,7 @@ def body_mask(placed: Placed, is_ct: bool) -> tuple[np.ndarray, tuple[int, int, 
     """Return the body, bool, on every n-th voxel of each axis, and those steps: its largest part, holes filled."""
     steps = [max(1, round(COARSE_MM / mm)) for mm in placed.spacing_mm]
     thin = placed.values[:: steps[0], :: steps[1], :: steps[2]]
-    found = thin > BODY_HU if is_ct else _spect_body(thin)
+    found = thin > BODY_HU if is_ct else spect_body(thin)
     parts, count = ndimage.label(found)
     if count > 1:
         found = parts == np.bincount(parts.reshape(-1))[1:].argmax() + 1
@@ -286,7 +286,8 @@ def _body_box(placed: Placed, is_ct: bool) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _spect_body(counts: np.ndarray) -> np.ndarray:
+def spect_body(counts: np.ndarray) -> np.ndarray:
+    """Return which voxels of a SPECT are body, bool, holes of each slice filled; see `SPECT_BODY_SHARE`."""
     roots = np.sqrt(np.maximum(counts, 0))
     high = counts[roots > roots.mean()]
     return _filled(counts > SPECT_BODY_SHARE * np.median(high)) if high.size else np.zeros(counts.shape, bool)

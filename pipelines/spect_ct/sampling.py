@@ -55,9 +55,7 @@ class SampleSettings:
     blur_share: float = 0.15
 
 
-PAPER_SAMPLES = SampleSettings(
-    side=256, scale=(1.0, 1.0), gain=(1.0, 1.0), offset=0.0, noise=0.1, blur_share=0.0
-)
+PAPER_SAMPLES = SampleSettings(side=256, scale=(1.0, 1.0), gain=(1.0, 1.0), offset=0.0, noise=0.1, blur_share=0.0)
 
 
 @dataclass(frozen=True)

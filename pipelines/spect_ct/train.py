@@ -30,11 +30,11 @@ from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, save_model
 from pipelines.spect_ct.dataset import DEFAULT_CACHE, build_cache, cache_folder, cached_seeds
+from pipelines.spect_ct.engine import MODEL
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet
 from pipelines.spect_ct.sampling import FUSED_MIX, PAPER_SAMPLES, SINGLE_MIX, CropSampler, SampleSettings
 from pipelines.training.loop import LoopSettings, Trainer
 
-MODEL = "spect-ct-mt-unet"
 ONLY = ("cache", "network")
 PAPER_PATIENTS, PAPER_BATCH, PAPER_EPOCHS, SLICES_PER_EPOCH = 93, 16, 100, 184
 SINGLE_SHARE = 0.45

@@ -38,7 +38,5 @@ def on_grid(patient: SpectCtPatient) -> GridPatient:
     """Bring a simulated patient and the truth of each use onto the common grid."""
     prepared = prepare(placed(patient.spect, patient.spect_grid), placed(patient.ct, patient.ct_grid))
     truths = {SPECT: patient.spect_labels_on_ct, CT: patient.ct_labels, FUSED: patient.fused_labels}
-    labels = {
-        use: resample_labels(placed(truth, patient.ct_grid), prepared.lattice) for use, truth in truths.items()
-    }
+    labels = {use: resample_labels(placed(truth, patient.ct_grid), prepared.lattice) for use, truth in truths.items()}
     return GridPatient(prepared, labels)

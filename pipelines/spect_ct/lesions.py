@@ -1,0 +1,152 @@
+"""Probabilities -> lesions: joined in 3-D, each with its own number, on the common grid and on the sources' own.
+
+probability >= `THRESHOLD` -> pieces that touch in 3-D (corners count) -> those that are large and sure enough, largest
+first -> label map. The way back: the probability is brought onto a source's grid, cut at the same threshold, and each
+voxel gets the number of the lesion it lies in. A lesion too small for a coarse grid keeps the voxel at its middle:
+nothing that the report counts may be missing from its segmentation.
+
+Pieces that touch are one lesion here, even where a reader would see two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from pipelines.spect_ct.grid import Lattice, Voxels, resample, resample_labels
+
+THRESHOLD = 0.5
+LEAST_PEAK = 0.6
+"""A lesion's surest pixel must reach this; pieces that barely cross the threshold are noise."""
+
+LEAST_ML = 0.03
+"""A ball of 4 mm; what is smaller is a few stray pixels on one slice."""
+
+MOST_LESIONS = 400
+"""Segments of one object; beyond that the figures mean nothing and viewers give up."""
+
+GROW_MM = 8.0
+"""How far from a lesion's voxels on the common grid its edge may lie on a coarser one."""
+
+TOUCHING = np.ones((3, 3, 3), bool)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One piece on the common grid.
+
+    Attributes
+    ----------
+    number : in the label map, 1 for the largest. voxels : of the common grid. volume_ml.
+    peak, mean_probability : over its voxels. centre_mm : LPS.
+    box : the part of the grid that holds it.
+    """
+
+    number: int
+    voxels: int
+    volume_ml: float
+    peak: float
+    mean_probability: float
+    centre_mm: tuple[float, float, float]
+    box: tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class LesionMap:
+    """All lesions: label map uint16 (slice, row, column) on `lattice`, and what was left out."""
+
+    labels: np.ndarray
+    lattice: Lattice
+    lesions: tuple[Lesion, ...]
+    left_out: int = 0
+
+
+def find_lesions(probabilities: np.ndarray, lattice: Lattice, threshold: float = THRESHOLD) -> LesionMap:
+    """Join pixels into lesions.
+
+    Parameters
+    ----------
+    probabilities : float (slice, row, column) on `lattice`.
+    """
+    pieces, count = ndimage.label(probabilities >= threshold, TOUCHING)
+    boxes = ndimage.find_objects(pieces, count)
+    held = []
+    for number, box in enumerate(boxes, 1):
+        mask = pieces[box] == number
+        inside = probabilities[box][mask].astype(np.float64)
+        if inside.size * lattice.voxel_ml >= LEAST_ML and inside.max() >= LEAST_PEAK:
+            held.append((number, box, inside))
+    held.sort(key=lambda item: (-item[2].size, item[0]))
+    kept = held[:MOST_LESIONS]
+    labels = np.zeros(probabilities.shape, np.uint16)
+    lesions = []
+    for new, (number, box, inside) in enumerate(kept, 1):
+        mask = pieces[box] == number
+        labels[box][mask] = new
+        lesions.append(_describe(new, mask, box, inside, lattice))
+    return LesionMap(labels, lattice, tuple(lesions), len(held) - len(kept))
+
+
+def onto_source(found: LesionMap, probabilities: np.ndarray, source: Lattice) -> np.ndarray:
+    """Return the lesions on a source's own grid, uint16; every lesion within the grid has at least one voxel."""
+    lattice = found.lattice
+    spread = _voxels(_smoothed(probabilities, lattice, source), lattice)
+    inside = resample(spread, source, 0.0) >= THRESHOLD
+    reach = max(1, int(np.ceil(GROW_MM / min(lattice.spacing_mm[1:]))))
+    grown = _voxels(_grown(found.labels, reach, lattice.spacing_mm), lattice)
+    labels = np.where(inside, resample_labels(grown, source), 0).astype(np.uint16)
+    present = set(np.unique(labels).tolist())
+    for lesion in found.lesions:
+        if lesion.number not in present:
+            index = np.rint(source.index(np.array([lesion.centre_mm]))[0]).astype(int)
+            if (index >= 0).all() and (index < source.shape).all():
+                labels[tuple(index)] = lesion.number
+    return labels
+
+
+def _describe(number: int, mask: np.ndarray, box: Sequence[slice], inside: np.ndarray, lattice: Lattice) -> Lesion:
+    middle = np.argwhere(mask).mean(0) + [part.start for part in box]
+    centre = lattice.points(middle[None])[0]
+    return Lesion(
+        number=number,
+        voxels=int(inside.size),
+        volume_ml=inside.size * lattice.voxel_ml,
+        peak=float(inside.max()),
+        mean_probability=float(inside.mean()),
+        centre_mm=(float(centre[0]), float(centre[1]), float(centre[2])),
+        box=(box[0], box[1], box[2]),
+    )
+
+
+def _voxels(values: np.ndarray, lattice: Lattice) -> Voxels:
+    return Voxels(values, lattice.spacing_mm, lattice.origin_mm, lattice.directions)
+
+
+def _smoothed(probabilities: np.ndarray, lattice: Lattice, source: Lattice) -> np.ndarray:
+    """Blur by what a coarser source averages over; a finer one gets the probabilities as they are."""
+    values = probabilities.astype(np.float32)
+    extra = [max(0.0, (s / m) ** 2 - 1) for s, m in zip(source.spacing_mm, lattice.spacing_mm, strict=True)]
+    # A box of width w has the variance w^2 / 12.
+    sigma = np.sqrt(np.array(extra) / 12)
+    return ndimage.gaussian_filter(values, sigma) if sigma.max() > 0.3 else values
+
+
+def _grown(labels: np.ndarray, reach: int, spacing_mm: Sequence[float]) -> np.ndarray:
+    """Give the surroundings of each lesion its number, the nearest lesion's where several are near."""
+    grown = labels.copy()
+    filled = np.argwhere(labels.any((1, 2)))
+    if not filled.size:
+        return grown
+    rows, columns = np.flatnonzero(labels.any((0, 2))), np.flatnonzero(labels.any((0, 1)))
+    deep = max(1, int(np.ceil(GROW_MM / spacing_mm[0])))
+    part = (
+        slice(max(0, int(filled[0, 0]) - deep), int(filled[-1, 0]) + deep + 1),
+        slice(max(0, int(rows[0]) - reach), int(rows[-1]) + reach + 1),
+        slice(max(0, int(columns[0]) - reach), int(columns[-1]) + reach + 1),
+    )
+    distance, nearest = ndimage.distance_transform_edt(labels[part] == 0, sampling=spacing_mm, return_indices=True)
+    grown[part] = np.where(distance <= GROW_MM, labels[part][tuple(nearest)], 0)
+    return grown

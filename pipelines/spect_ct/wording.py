@@ -1,0 +1,76 @@
+"""The sentences of a SPECT/CT result: conclusion, limitations, definitions of its figures. Never a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipelines.contract.weights import ModelCard
+from pipelines.imaging.instance import is_lossy
+from pipelines.imaging.volume import Volume
+from pipelines.spect_ct.grid import Prepared
+from pipelines.spect_ct.lesions import LesionMap
+from pipelines.spect_ct.uses import CT, FUSED, SPECT, TITLES
+
+NATURE = "Focal lesion, nature undetermined"
+VOLUME = "voxels of 1 x 1 mm and the slices' distance that the network marked"
+COUNTS = "stored counts of the SPECT's own voxels, not calibrated"
+CONTRAST = "mean counts / median counts from 8 to 20 mm around, within the body and outside of all lesions"
+PROBABILITY = "highest output of the network within the lesion; not calibrated"
+TOTAL = "sum over all lesions"
+
+THICK_MM = 5.5
+"""Slices further apart than in any scan the network was trained for."""
+
+
+def conclusion(use: str, found: LesionMap) -> str:
+    """One or two sentences: what was analysed and found."""
+    if not found.lesions:
+        return f"The network marked no focal bone lesion on {TITLES[use]}."
+    number = len(found.lesions)
+    total = sum(lesion.volume_ml for lesion in found.lesions)
+    lesions = f"{number} focal bone lesion{'s' if number > 1 else ''}, {total:.1f} ml in all"
+    largest = found.lesions[0].volume_ml
+    if number > 1:
+        lesions += f", the largest {largest:.1f} ml"
+    return f"The network marked {lesions}, on {TITLES[use]}. Their nature is undetermined."
+
+
+def limitations(
+    use: str,
+    prepared: Prepared,
+    found: LesionMap,
+    volumes: Sequence[Volume],
+    remarks: Sequence[str],
+    ct_absence: str,
+    cards: Sequence[ModelCard],
+) -> tuple[str, ...]:
+    """Sentences that must travel with the result, the weightiest first.
+
+    Parameters
+    ----------
+    remarks : on the choice of the series, without a full stop. ct_absence : why there is no CT, where there is none.
+    """
+    said = ["For research use only: not for diagnosis or treatment decisions."]
+    if any(card.simulated_only for card in cards):
+        said.append("The network was trained on simulated patients only and was not validated on real ones.")
+    if use == SPECT:
+        said.append(
+            f"SPECT alone was analysed, because {ct_absence or 'there is no CT'}; outlines are coarser than with a CT."
+        )
+    if use == CT:
+        said.append("CT alone was analysed; lesions without a change of density cannot be seen.")
+    said.append("Benign and malignant lesions are marked alike: the nature of a lesion is undetermined.")
+    said += [f"{remark[:1].upper()}{remark[1:]}." for remark in remarks]
+    if use == FUSED:
+        alone = int((prepared.has_spect & ~prepared.has_ct).sum())
+        if alone:
+            said.append(f"{alone} slices at the ends lie outside the CT and were analysed on SPECT alone.")
+        said.append("Slices of the CT beyond the SPECT were not analysed.")
+    if found.left_out:
+        said.append(f"{found.left_out} further small pieces were left out: more than a segmentation can hold.")
+    if prepared.lattice.spacing_mm[0] > THICK_MM:
+        said.append(f"Slices lie {prepared.lattice.spacing_mm[0]:.1f} mm apart; small lesions may fall between them.")
+    if any(is_lossy(header) for volume in volumes for header in volume.source.headers):
+        said.append("Images were compressed with loss before they came.")
+    said.append("Lesions that touch are marked as one.")
+    return tuple(said)

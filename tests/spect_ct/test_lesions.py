@@ -1,0 +1,78 @@
+"""Joining in 3-D and the way back onto the sources' grids: drawn balls must come back where and as large as drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.spect_ct.grid import Lattice
+from pipelines.spect_ct.lesions import find_lesions, onto_source
+from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field
+
+GRID = Field((38, 256, 256), (3.0, 1.0, 1.0), (-127.5, -127.5, -55.5))
+AXIAL = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+
+
+def lattice(field: Field) -> Lattice:
+    return Lattice(field.shape, field.spacing_mm, np.array(field.origin_mm), AXIAL)
+
+
+def drawn(*balls) -> np.ndarray:
+    values = np.zeros(GRID.shape, np.float16)
+    for centre, radius in balls:
+        values[GRID.ball(centre, radius)] = 1.0
+    return values
+
+
+def test_lesions_are_numbered_by_size_and_have_the_volume_and_place_of_what_was_drawn():
+    found = find_lesions(drawn(*reversed(LESIONS)), lattice(GRID))
+    assert [lesion.number for lesion in found.lesions] == [1, 2]
+    for lesion, (centre, radius) in zip(found.lesions, LESIONS, strict=True):
+        assert lesion.volume_ml == pytest.approx(4 / 3 * np.pi * radius**3 / 1000, rel=0.04)
+        assert lesion.centre_mm == pytest.approx(centre, abs=0.5)
+        assert lesion.peak == 1.0
+        assert (found.labels[lesion.box] == lesion.number).sum() == lesion.voxels
+
+
+def test_pieces_of_two_slices_that_touch_by_a_corner_are_one_lesion():
+    values = np.zeros(GRID.shape, np.float16)
+    values[10, 100:106, 100:106] = 0.9
+    values[11, 106:112, 106:112] = 0.9
+    values[13, 100:106, 100:106] = 0.9
+    assert [lesion.voxels for lesion in find_lesions(values, lattice(GRID)).lesions] == [72, 36]
+
+
+def test_stray_pixels_and_unsure_pieces_are_no_lesions():
+    values = np.zeros(GRID.shape, np.float16)
+    values[5, 50:52, 50:54] = 0.99
+    values[20, 100:120, 100:120] = 0.55
+    assert find_lesions(values, lattice(GRID)).lesions == ()
+
+
+@pytest.mark.parametrize("field", [CT_FIELD, SPECT_FIELD], ids=["ct", "spect"])
+def test_every_lesion_comes_back_on_a_source_grid_at_its_place_and_of_its_size(field):
+    values = drawn(*LESIONS)
+    labels = onto_source(find_lesions(values, lattice(GRID)), values, lattice(field))
+    for number, (centre, radius) in enumerate(LESIONS, 1):
+        mask, truth = labels == number, field.ball(centre, radius)
+        dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+        assert dice > (0.93 if field is CT_FIELD else 0.85)
+        points = np.argwhere(mask) * field.spacing_mm
+        assert points.mean(0)[::-1] + field.origin_mm == pytest.approx(centre, abs=1.0)
+
+
+def test_a_lesion_smaller_than_a_voxel_keeps_one_at_its_middle():
+    values = drawn(((10.0, 30.0, 3.0), 2.6))
+    found = find_lesions(values, lattice(GRID))
+    labels = onto_source(found, values, lattice(SPECT_FIELD))
+    assert (labels == 1).sum() >= 1
+    place = np.argwhere(labels == 1).mean(0)[::-1] * 4.8 + SPECT_FIELD.origin_mm
+    assert np.abs(place - found.lesions[0].centre_mm).max() <= 2.4 + 1e-6
+
+
+def test_two_lesions_side_by_side_stay_apart_on_a_coarse_grid():
+    values = drawn(((0.0, 0.0, 0.0), 9.2), ((20.0, 0.0, 0.0), 9.2))
+    labels = onto_source(find_lesions(values, lattice(GRID)), values, lattice(SPECT_FIELD))
+    assert set(np.unique(labels)) == {0, 1, 2}
+    sizes = [int((labels == n).sum()) * 4.8**3 / 1000 for n in (1, 2)]
+    assert sizes == pytest.approx([3.26, 3.26], rel=0.3)
