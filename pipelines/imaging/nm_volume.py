@@ -83,9 +83,7 @@ def _places(header: Dataset, name: str) -> tuple[np.ndarray, tuple[float, ...]]:
         )
     step = numbers(header.get("SpacingBetweenSlices"), 1)
     if step is None or step[0] == 0:
-        raise ContentRefused(
-            f"{name} has no SpacingBetweenSlices, so the order and distance of its slices are unknown."
-        )
+        raise ContentRefused(f"{name} has no SpacingBetweenSlices, so where its slices lie is unknown.")
     slices = _slices(header, count, name)
     normal = np.cross(orientation[:3], orientation[3:])
     return np.array(origin) + (slices - 1)[:, None] * step[0] * normal, orientation

@@ -160,7 +160,7 @@ def prepare(spect: Placed | None, ct: Placed | None) -> Prepared:
 
 def shrink(ct: Placed) -> Placed:
     """Average whole voxels where they are much finer than the grid's, so that nothing is lost to sampling."""
-    import SimpleITK as sitk  # noqa: N813 - its own documentation's name
+    import SimpleITK as sitk
 
     targets = (SLICE_MM, PIXEL_MM, PIXEL_MM)
     factors = [max(1, int(1.07 * mm / have)) for mm, have in zip(targets, ct.spacing_mm, strict=True)]
@@ -199,20 +199,20 @@ def common_lattice(spect: Placed | None, ct: Placed | None) -> Lattice:
 
 def resample(placed: Placed, lattice: Lattice, outside: float) -> np.ndarray:
     """Return voxels on another lattice, linear between them, float32; `outside` where there are none."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     return _resampled(to_itk(placed, np.float32), lattice, sitk.sitkLinear, outside)
 
 
 def resample_labels(placed: Placed, lattice: Lattice) -> np.ndarray:
     """Return a label map on another lattice, nearest neighbour, uint16; 0 outside."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     return _resampled(to_itk(placed, np.uint16), lattice, sitk.sitkNearestNeighbor, 0)
 
 
 def _resampled(image: SimpleITK.Image, lattice: Lattice, interpolator: int, outside: float) -> np.ndarray:
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     found = sitk.Resample(
         image,
@@ -229,7 +229,7 @@ def _resampled(image: SimpleITK.Image, lattice: Lattice, interpolator: int, outs
 
 def to_itk(placed: Placed, dtype: Any = np.float32) -> SimpleITK.Image:
     """Return an ITK image: axes (column, row, slice), LPS as in DICOM."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(np.ascontiguousarray(placed.values, dtype))
     image.SetSpacing([float(v) for v in placed.spacing_mm[::-1]])
@@ -240,7 +240,7 @@ def to_itk(placed: Placed, dtype: Any = np.float32) -> SimpleITK.Image:
 
 def from_itk(image: SimpleITK.Image) -> Voxels:
     """Return an ITK image's voxels in our order of axes."""
-    import SimpleITK as sitk  # noqa: N813
+    import SimpleITK as sitk
 
     columns, rows, slices = image.GetSpacing()
     directions = np.array(image.GetDirection()).reshape(3, 3).T[::-1]

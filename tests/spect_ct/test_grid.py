@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field, counts, hounsfield, write_ct, write_spect
 
 from pipelines.contract import ContentRefused
 from pipelines.imaging.nm_volume import read_spect_planes
@@ -15,6 +14,7 @@ from pipelines.imaging.volume import read_stack, read_volume
 from pipelines.imaging.volume_geometry import sort_stack
 from pipelines.spect_ct import grid
 from pipelines.spect_ct.grid import AXES, Lattice, Voxels, prepare
+from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field, counts, hounsfield, write_ct, write_spect
 
 AXIAL = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 
