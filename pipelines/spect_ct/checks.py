@@ -79,8 +79,8 @@ def choose_study(inputs: PipelineInputs) -> Study:
     if not inputs.rule:
         name = series_name(next(header for one, header in kinds if one is cts[0]))
         raise ContentRefused(
-            f"{name} is a CT without a bone SPECT; a CT alone is analysed only where a routing rule sends it to spect-ct by "
-            "itself."
+            f"{name} is a CT without a bone SPECT; a CT alone is analysed only where a routing rule sends it to "
+            "spect-ct by itself."
         )
     stacks, refusals = _usable_cts(cts)
     if not stacks:

@@ -61,8 +61,8 @@ class LesionEngine:
         state, card = load_model(MODEL, weights_folders(options.weights_dir, SHIPPED_WEIGHTS))
         if card.network != NETWORK or tuple(card.outputs) != OUTPUTS:
             raise WeightsError(
-                f"{MODEL}: the card names network '{card.network}' with outputs {', '.join(card.outputs)}; this version "
-                f"runs '{NETWORK}' with {', '.join(OUTPUTS)}; install weights made for it."
+                f"{MODEL}: the card names network '{card.network}' with outputs {', '.join(card.outputs)}; this "
+                f"version runs '{NETWORK}' with {', '.join(OUTPUTS)}; install weights made for it."
             )
         try:
             network: Any = build_network(card.network_parameters)

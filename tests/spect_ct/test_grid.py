@@ -77,9 +77,9 @@ def test_both_modalities_meet_at_the_place_that_was_drawn():
     assert prepared.inputs.shape == (38, 2, 256, 256)
     assert prepared.lattice.spacing_mm == (3.0, 1.0, 1.0)
     for centre, radius in LESIONS:
-        box = np.abs(np.indices(prepared.counts.shape).reshape(3, -1).T * prepared.lattice.spacing_mm
-                     + prepared.lattice.origin_mm[::-1] - centre[::-1]).max(1).reshape(prepared.counts.shape)  # fmt: skip
-        near = box < radius + 12
+        voxels = np.indices(prepared.counts.shape).reshape(3, -1).T * prepared.lattice.spacing_mm
+        offsets = np.abs(voxels + prepared.lattice.origin_mm[::-1] - centre[::-1]).max(1)
+        near = offsets.reshape(prepared.counts.shape) < radius + 12
         assert centre_of((prepared.counts > 1200) & near, prepared.lattice) == pytest.approx(centre, abs=1.5)
         assert centre_of((prepared.hu > 400) & near, prepared.lattice) == pytest.approx(centre, abs=1.0)
 
