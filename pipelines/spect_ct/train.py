@@ -4,13 +4,13 @@ simulated patients (`dataset`, cached on disk) -> crops (`sampling`) -> Dice -> 
 
 Transfer learning as the paper has it (pretrained on CT and on SPECT, fine-tuned on fused images), in one network: the
 "single" stage shows samples (SPECT, 0) and (0, CT), the "fused" stage mostly pairs, and each alone now and then, so
-that one set of weights serves all three uses. `transfer=False` trains on the fused stage's samples from the start, for as
-many steps in all: what the comparison needs.
+that one set of weights serves all three uses. `transfer=False` trains on the fused stage's samples from the start, for
+as many steps in all: what the comparison needs.
 
 `paper` keeps what the paper states (Dice, Adam at 1e-4, 256 x 256) and what it leaves open as models of its kind have
-it (batch 16, 100 epochs). `default` is for two CPU cores: crops of 128 x 128, which cost a quarter, AdamW at 1.5e-3 with a
-cosine schedule (1e-4 from random weights learns too little in so few steps), a moving average of the weights, and
-cross-entropy beside Dice, which alone says nothing about slices without a lesion. Metrics in the card come from
+it (batch 16, 100 epochs). `default` is for two CPU cores: crops of 128 x 128, which cost a quarter, AdamW at 1.5e-3
+with a cosine schedule (1e-4 from random weights learns too little in so few steps), a moving average of the weights,
+and cross-entropy beside Dice, which alone says nothing about slices without a lesion. Metrics in the card come from
 `evaluate`, never from training. Results of simulated patients say nothing about real ones.
 """
 
