@@ -12,9 +12,9 @@ from node.cli.progress import progress_bar
 from node.errors import ConfigurationError
 
 PHANTOMS = ("bone-scan", "lumbar-mr", "spect-ct")
-TRAINABLE = ("bone-scan", "lumbar")
-PLANNED_PIPELINES = ("spect-ct", "thorax")
-EVALUATED = {"bone-scan": 50, "lumbar": 60}
+TRAINABLE = ("bone-scan", "lumbar", "spect-ct")
+PLANNED_PIPELINES = ("thorax",)
+EVALUATED = {"bone-scan": 50, "lumbar": 60, "spect-ct": 30}
 """Patients of an evaluation where no number is given."""
 
 
