@@ -49,7 +49,9 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
 @click.command()
 @click.argument("pipeline")
 @click.option("--preset", type=click.Choice(["default", "paper"]), default="default", show_default=True)
-@click.option("--patients", type=click.IntRange(min=4), help="Simulated patients (bone-scan 400, lumbar 300).")
+@click.option(
+    "--patients", type=click.IntRange(min=4), help="Simulated patients (bone-scan 400, lumbar 300, spect-ct 100)."
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Steps (the preset's by default).")
 @click.option(
     "--start",
@@ -58,8 +60,8 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
 )
 @click.option(
     "--only",
-    type=click.Choice(["cache", "coarse", "fine"]),
-    help="lumbar: one network, or the simulated patients alone.",
+    type=click.Choice(["cache", "coarse", "fine", "network"]),
+    help="lumbar, spect-ct: the simulated patients alone (cache), or one network on what there is of them.",
 )
 @click.option(
     "--hours",
@@ -86,13 +88,22 @@ def train(
         common["patients"] = patients
     with progress_bar("training") as report:
         if pipeline == "lumbar":
+            if only == "network":
+                raise click.UsageError("--only network: lumbar has two, coarse and fine")
             from pipelines.lumbar.train import train as train_lumbar
 
             cards = train_lumbar(
                 **common, start=start, only=only or "", seconds=hours * 3600, out=out_dir, progress=report
             )
+        elif pipeline == "spect-ct":
+            _only_for("bone-scan, lumbar", {"--start": start})
+            if only not in (None, "cache", "network"):
+                raise click.UsageError(f"--only {only}: a stage of lumbar; spect-ct knows cache and network")
+            from pipelines.spect_ct.train import train as train_spect_ct
+
+            cards = train_spect_ct(**common, only=only or "", seconds=hours * 3600, out=out_dir, progress=report)
         else:
-            _only_for("lumbar", {"--only": only})
+            _only_for("lumbar, spect-ct", {"--only": only})
             from pipelines.bone_scan.train import train as train_bone_scan
 
             cards = (train_bone_scan(**common, start=start, seconds=hours * 3600, out=out_dir, progress=report),)
@@ -111,7 +122,7 @@ def _only_for(pipeline: str, options: dict[str, object]) -> None:
 
 @click.command()
 @click.argument("pipeline")
-@click.option("--count", type=click.IntRange(min=2), help="Held-out patients (bone-scan 50, lumbar 60).")
+@click.option("--count", type=click.IntRange(min=2), help="Held-out patients (bone-scan 50, lumbar 60, spect-ct 30).")
 @click.option("--seed", type=click.IntRange(min=0), help="First held-out seed; by default one that training never saw.")
 @click.option(
     "--preset",
@@ -124,7 +135,9 @@ def _only_for(pipeline: str, options: dict[str, object]) -> None:
 @click.option(
     "--real", type=click.Path(exists=True, path_type=Path), help="lumbar: a folder of labelled real volumes (.npz)."
 )
-@click.option("--out", "out_dir", type=click.Path(path_type=Path), help="lumbar: folder for a picture of every result.")
+@click.option(
+    "--out", "out_dir", type=click.Path(path_type=Path), help="lumbar, spect-ct: folder for a picture of every result."
+)
 @click.option("--record", is_flag=True, help="Write the figures into the model cards of --weights.")
 @click.option("--json", "as_json", is_flag=True, help="All figures, and every patient's, as JSON.")
 def evaluate(
@@ -148,6 +161,11 @@ def evaluate(
         from pipelines.lumbar import evaluate as module
 
         more = {"real": real, "out": out_dir}
+    elif pipeline == "spect-ct":
+        _only_for("lumbar", {"--real": real})
+        from pipelines.spect_ct import evaluate as module
+
+        more = {"out": out_dir}
     else:
         _only_for("lumbar", {"--real": real, "--out": out_dir})
         from pipelines.bone_scan import evaluate as module

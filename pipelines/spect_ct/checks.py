@@ -99,7 +99,8 @@ def choose_ct(series: Sequence[InputSeries], spect: Stack) -> tuple[Stack | None
     if not series:
         return None, (), "no CT came with the SPECT"
     stacks, refusals = _usable_cts(series)
-    near, far = [], []
+    near: list[tuple[Stack, float]] = []
+    far: list[tuple[Stack, float]] = []
     for stack in stacks:
         share = overlap(stack, spect)
         (near if share >= LEAST_OVERLAP else far).append((stack, share))

@@ -69,8 +69,8 @@ def _note_lines(report: EvaluationReport, figures: dict[str, Any]) -> list[str]:
     models = ", ".join(f"{m['name']} {m['version']} ({m['sha256'][:12]})" for m in report.models)
     return [
         f"weights: {models}; {figures['seconds_median']:.1f} s per patient (median, all uses)",
-        "Paper: test set of 22 patients with 40 lesions (table 4). Accuracy, sensitivity, specificity and AUC are those",
-        "of pixels, dominated by the background. threshold: the best level of z-scores on patients of the training preset.",
+        "Paper: test set of 22 patients with 40 lesions (table 4). Accuracy, sensitivity, specificity and AUC are",
+        "those of pixels, dominated by the background. threshold: the best level of z-scores on training patients.",
         "Simulated patients prove that the method works as built; they do not tell how it does on real ones.",
     ]
 

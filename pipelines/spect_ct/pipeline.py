@@ -132,7 +132,8 @@ def meet(spect: Volume | None, ct: Volume | None, study: Study) -> tuple[Prepare
         )
         return prepare(spect, None), None, reason
     except ValueError as error:
-        raise ContentRefused(f"{(ct or spect).name if ct or spect else 'The study'}: {error}.") from error
+        named = ct or spect
+        raise ContentRefused(f"{named.name if named is not None else 'The study'}: {error}.") from error
 
 
 def body_agreement(prepared: Prepared) -> float:

@@ -1,0 +1,156 @@
+"""Cached slices, crops, the recipe's loss and the scores: on drawn patients, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipelines.contract.weights import load_model
+from pipelines.spect_ct import dataset, train
+from pipelines.spect_ct.grid import prepare
+from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
+from pipelines.spect_ct.scores import largest_slices, rank_auc, score_slice, score_volume
+from pipelines.spect_ct.truth import GridPatient, placed
+from pipelines.spect_ct.uses import CT, FUSED, SPECT
+from pipelines.training.loop import LoopSettings
+from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field, counts, hounsfield
+
+STILL = SampleSettings(
+    side=64, rotate_deg=0, scale=(1.0, 1.0), mirror=0, gain=(1.0, 1.0), offset=0, noise_share=0, blur_share=0
+)
+
+
+@pytest.fixture(scope="module")
+def patient() -> GridPatient:
+    """The drawn study; the CT shows the first lesion only, the SPECT both."""
+    prepared = prepare(placed(counts(), SPECT_FIELD), placed(hounsfield(lesions=LESIONS[:1]), CT_FIELD))
+    held = prepared.lattice
+    field = Field(held.shape, held.spacing_mm, tuple(held.origin_mm))
+    both = np.zeros(held.shape, np.uint16)
+    for number, (centre, radius) in enumerate(LESIONS, 1):
+        both[field.ball(centre, radius)] = number
+    return GridPatient(prepared, {SPECT: both, CT: np.where(both == 1, both, 0).astype(np.uint16), FUSED: both})
+
+
+@pytest.fixture
+def cache(patient: GridPatient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(dataset, "on_grid", lambda _patient: patient)
+    folder = dataset.cache_folder(tmp_path, "train")
+    folder.mkdir()
+    for seed in (0, 1, 7):
+        dataset.write_patient(folder, seed, None)  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_cache_holds_every_slice_with_a_lesion_and_some_without(patient: GridPatient, cache: Path):
+    held = dataset.read_patient(cache, 7)
+    marked = {int(n) for n in np.flatnonzero(patient.labels[FUSED].any((1, 2)))}
+    kept = np.flatnonzero(held.layers[:, dataset.TRUTH_LAYER[FUSED]].any((1, 2)))
+    assert len(kept) == len(marked)
+    assert len(held.layers) == len(marked) + max(dataset.FEWEST_NEGATIVES, round(len(marked) * 3 / 7))
+    assert dataset.cached_seeds(cache) == [0, 1, 7]
+
+
+def test_cached_inputs_are_those_of_inference_to_a_thousandth(patient: GridPatient, cache: Path):
+    held = dataset.read_patient(cache, 0)
+    number = next(spot.slice for spot in held.spots if spot.use == FUSED)
+    same = [n for n, plane in enumerate(patient.labels[FUSED]) if np.array_equal(plane, held.layers[number, 4])]
+    kept = held.layers[number, :2].astype(float) / dataset.SCALE
+    assert min(np.abs(kept - patient.prepared.inputs[n]).max() for n in same) < 1e-3
+
+
+def test_a_crop_shows_the_lesion_and_blanks_what_the_use_does_not_have(cache: Path):
+    held, rng = dataset.read_patient(cache, 0), np.random.default_rng(0)
+    for use, blank in ((SPECT, 1), (CT, 0)):
+        spot = max((s for s in held.spots if s.use == use), key=lambda s: s.pixels)
+        image, truth = draw_crop(held, spot.slice, use, (spot.row, spot.column), STILL, rng)
+        assert image.shape == (2, 64, 64) and truth.shape == (1, 64, 64)
+        assert not image[blank].any() and image[1 - blank].any()
+        assert float(truth.sum()) == pytest.approx(spot.pixels, rel=0.05)
+        inside = image[1 - blank][truth[0] > 0].mean()
+        assert float(inside) > float(image[1 - blank][truth[0] == 0].mean()) + 1
+
+
+def test_the_truth_of_a_crop_is_that_of_its_use(cache: Path):
+    held, rng = dataset.read_patient(cache, 0), np.random.default_rng(0)
+    spot = max((s for s in held.spots if s.label == 2), key=lambda s: s.pixels)
+    assert spot.use in (SPECT, FUSED)
+    for use, there in ((SPECT, True), (CT, False), (FUSED, True)):
+        _, truth = draw_crop(held, spot.slice, use, (spot.row, spot.column), STILL, rng)
+        assert bool(truth.any()) is there
+
+
+def test_the_sampler_gives_batches_with_and_without_lesions(cache: Path):
+    sampler = CropSampler(cache, [0, 1], FUSED_MIX, replace(STILL, negatives=0.5), 16, 3)
+    images, truth = next(sampler)
+    assert images.shape == (16, 2, 64, 64) and truth.shape == (16, 1, 64, 64)
+    share = truth.flatten(1).any(1).float().mean()
+    assert 0.2 < float(share) < 0.9
+    with pytest.raises(FileNotFoundError):
+        CropSampler(cache, [], FUSED_MIX, STILL, 2, 0)
+
+
+def test_dice_of_a_right_guess_is_small_and_an_empty_sample_asks_for_nothing():
+    truth = torch.zeros(2, 1, 8, 8)
+    truth[0, 0, 2:6, 2:6] = 1
+    loss = train.lesion_loss(0.0)
+    sure = (truth * 2 - 1) * 50
+    assert float(loss(lambda _x: sure, (truth, truth))) == pytest.approx(0.0, abs=1e-5)
+    # One wrong sample of two: 1 - (0 + 5) / (16 + 0 + 5) for the lesion, 1 - 5 / (16 + 5) for the empty one.
+    wrong = -sure
+    wrong[1] = (torch.nn.functional.pad(torch.ones(1, 4, 4), (2, 2, 2, 2)) * 2 - 1) * 50
+    nothing = torch.full_like(sure, -50.0)
+    assert float(loss(lambda _x: nothing, (truth, truth))) == pytest.approx((1 - 5 / 21) / 2, abs=1e-5)
+
+
+def test_both_stages_train_and_leave_weights_that_load(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    tiny = train.Preset(
+        LoopSettings(steps=4, warmup=0, average=0.5, precision="fp32"), SampleSettings(side=32), 2, 1e-3, 1.0
+    )
+    monkeypatch.setitem(train.PRESETS, "default", tiny)
+    told: list[str] = []
+    (card,) = train.train(
+        out=tmp_path / "w", cache=cache.parent, only="network", threads=1, progress=lambda _s, text: told.append(text)
+    )
+    assert card.steps == 4 and card.simulated_only and "3 patients" in card.training_data
+    assert any(text.startswith("single") for text in told) and any(text.startswith("fused") for text in told)
+    state, _ = load_model(card.name, [tmp_path / "w"])
+    assert sum(v.numel() for k, v in state.items() if "running" not in k and "num_batches" not in k) > 4.8e6
+
+
+def test_a_slice_is_scored_as_counted_by_hand():
+    labels = np.zeros((10, 10), np.uint16)
+    labels[2:6, 2:6] = 3
+    probabilities = np.zeros((10, 10))
+    probabilities[2:6, 4:8] = 0.9
+    score = score_slice(3, labels, probabilities, labels > 0, True)
+    assert score.dice == pytest.approx(2 * 8 / 32)
+    assert score.iou == pytest.approx(8 / 24)
+    assert score.sensitivity == pytest.approx(0.5)
+    assert score.specificity == pytest.approx(1 - 8 / 84)
+    assert score.accuracy == pytest.approx(1 - 16 / 100)
+    assert score.baseline_dice == 1.0
+    # Half of the positives beat all zeros and tie with the eight false ones, the other half ties with the zeros.
+    assert score.auc == pytest.approx((8 * (76 + 0.5 * 8) + 8 * 0.5 * 76) / (16 * 84))
+
+
+def test_a_volume_counts_found_lesions_and_false_pieces(patient: GridPatient):
+    probabilities = np.zeros(patient.prepared.lattice.shape)
+    probabilities[patient.labels[FUSED] == 1] = 0.8
+    probabilities[5:7, 20:40, 20:40] = 0.7
+    overlap, found, false = score_volume(patient, FUSED, probabilities)
+    assert found == {1: True, 2: False}
+    assert false == [pytest.approx(0.7)]
+    assert overlap.both == (patient.labels[FUSED] == 1).sum()
+    places = largest_slices(patient.labels[FUSED])
+    # The lesions' middles in z are -20 and 25 mm; the grid starts at -55.5.
+    origin = patient.prepared.lattice.origin_mm[2]
+    assert [places[1], places[2]] == pytest.approx([(-20 - origin) / 3, (25 - origin) / 3], abs=0.6)
+
+
+def test_rank_auc_of_four_cases_by_hand():
+    assert rank_auc(np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])) == pytest.approx(3.5 / 4)
