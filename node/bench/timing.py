@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -35,6 +37,21 @@ def interleaved(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str,
 def machine() -> dict[str, Any]:
     """What the figures were taken on."""
     return {"cores": os.cpu_count(), "processor": platform.machine(), "system": platform.system()}
+
+
+def reset_peak_memory() -> None:
+    """Let the process's largest resident size begin anew (Linux; nothing elsewhere)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_mib() -> int | None:
+    """The process's largest resident size since `reset_peak_memory`, or None where Linux does not tell it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) // 1024
+    return None
 
 
 def as_text(title: str, rows: dict[str, dict[str, float]], notes: Sequence[str] = ()) -> str:

@@ -94,6 +94,17 @@ class OhifPage:
         }
         return np.array(Image.open(BytesIO(self._page.screenshot(clip=clip))).convert("RGB"))
 
+    def open_segment_list(self) -> None:
+        """Open the panel at the right that lists segments by name."""
+        tab = self._page.locator('[data-cy^="panelSegmentation"][data-cy$="-btn"]')
+        tab.first.click(timeout=PATIENCE_S * 1000)
+
+    def wait_for_text(self, text: str) -> None:
+        """Wait until a text can be read somewhere on the page, scrolled to if need be."""
+        found = self._page.get_by_text(text, exact=True).first
+        found.scroll_into_view_if_needed(timeout=PATIENCE_S * 1000)
+        found.wait_for(state="visible", timeout=PATIENCE_S * 1000)
+
     def save(self, path: Any) -> None:
         """Keep a screenshot of the whole page."""
         self._page.screenshot(path=path)

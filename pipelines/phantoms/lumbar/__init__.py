@@ -6,6 +6,7 @@
 
 from pipelines.phantoms.lumbar.draw import draw_lumbar
 from pipelines.phantoms.lumbar.patient import STRUCTURES, LumbarAnatomy, LumbarPatient
+from pipelines.phantoms.lumbar.regrid import regrid
 from pipelines.phantoms.lumbar.render import render_lumbar, simulate_lumbar
 from pipelines.phantoms.lumbar.study import generate_lumbar, write_lumbar_study
 
@@ -15,6 +16,7 @@ __all__ = [
     "LumbarPatient",
     "draw_lumbar",
     "generate_lumbar",
+    "regrid",
     "render_lumbar",
     "simulate_lumbar",
     "write_lumbar_study",
