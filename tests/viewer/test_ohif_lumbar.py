@@ -121,7 +121,7 @@ def hue(colour: np.ndarray) -> np.ndarray:
 
 def assert_overlay(ohif: OhifPage, scan: Scan, frame: int) -> set[str]:
     """Colour covers the frame's label map and nothing else, each segment in its own; returns the labels judged."""
-    labels = {n: s for n, s in enumerate(scan.findings.segmentations[0].segments, start=1)}
+    labels = dict(enumerate(scan.findings.segmentations[0].segments, start=1))
     seen: dict[str, float] = {}
 
     def covered() -> bool:
