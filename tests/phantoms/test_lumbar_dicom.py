@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.uid import MRImageStorage
 
-from pipelines.phantoms.lumbar import generate_lumbar, simulate_lumbar, write_lumbar_study
+from pipelines.phantoms.lumbar import generate_lumbar, regrid, simulate_lumbar, write_lumbar_study
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +107,20 @@ def test_dciodvfy_finds_no_error(study, series):
     )
     assert "MRImage" in report.stdout + report.stderr
     assert "Error" not in report.stdout + report.stderr
+
+
+def test_on_another_matrix_every_structure_stays_at_its_place_in_the_patient(patient):
+    held = len(patient.image) - 1
+    fitted = regrid(patient, held, 320)
+    assert fitted.image.shape == fitted.structures.shape == fitted.levels.shape == (held, 320, 320)
+
+    def place(scan, structure):
+        index = np.argwhere(scan.structures[:held] == structure).mean(0)  # one slice too many: the last goes
+        x, y, z = scan.origin_mm
+        slice_mm, row_mm, column_mm = scan.spacing_mm
+        return np.array([x + index[0] * slice_mm, y + index[2] * column_mm, z - index[1] * row_mm])
+
+    for structure in (1, 2, 3):
+        np.testing.assert_allclose(place(fitted, structure), place(patient, structure), atol=0.5)
+    with pytest.raises(ValueError, match="are asked for"):
+        regrid(patient, len(patient.image) + 1, 320)
