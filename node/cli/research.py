@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +34,23 @@ def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str
 @click.option("--count", default=1, show_default=True, type=click.IntRange(min=1), help="How many patients.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="The first patient's seed.")
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for the studies.")
-def phantom(kind: str, count: int, seed: int, out_dir: Path) -> None:
+@click.option("--companions", is_flag=True, help="lumbar-mr: also T1, STIR and axial T2 series of each examination.")
+def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -> None:
     """Make simulated studies of KIND (bone-scan, lumbar-mr, spect-ct) as DICOM, each with its truth masks beside it."""
     _here(kind, PHANTOMS, (), "phantom")
     from pipelines.phantoms import generate
     from pipelines.phantoms.lumbar import generate_lumbar
     from pipelines.phantoms.spect_ct import generate as generate_spect_ct
 
-    make = {"bone-scan": generate, "lumbar-mr": generate_lumbar, "spect-ct": generate_spect_ct}[kind]
+    if kind != "lumbar-mr":
+        _only_for("lumbar-mr", {"--companions": companions or None})
+    make: dict[str, Callable[..., list[Path]]] = {
+        "bone-scan": generate,
+        "lumbar-mr": partial(generate_lumbar, companions=companions),
+        "spect-ct": generate_spect_ct,
+    }
     with progress_bar("simulating") as report:
-        scans = make(count, seed, out_dir, report)
+        scans = make[kind](count, seed, out_dir, report)
     for scan in scans:
         click.echo(str(scan))
 

@@ -54,9 +54,19 @@ def write_lumbar_study(patient: LumbarPatient, folder: Path, *, companions: bool
 
 
 def generate_lumbar(
-    count: int, seed: int, out_dir: Path, progress: Progress | None = None, preset: str = "held_out"
+    count: int,
+    seed: int,
+    out_dir: Path,
+    progress: Progress | None = None,
+    preset: str = "held_out",
+    *,
+    companions: bool = False,
 ) -> list[Path]:
     """Simulate `count` patients with seeds seed, seed + 1, ... and write them under `out_dir`.
+
+    Parameters
+    ----------
+    companions : see `write_lumbar_study`.
 
     Returns
     -------
@@ -73,7 +83,8 @@ def generate_lumbar(
     folders = []
     for number in range(count):
         patient = simulate_lumbar(seed + number, preset)
-        folders.append(write_lumbar_study(patient, out_dir / f"lumbar-mr-{preset}-{seed + number}"))
+        folder = out_dir / f"lumbar-mr-{preset}-{seed + number}"
+        folders.append(write_lumbar_study(patient, folder, companions=companions))
         if progress is not None:
             progress((number + 1) / count, f"simulated patient {number + 1} of {count}")
     return folders
