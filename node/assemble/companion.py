@@ -46,10 +46,11 @@ def find_companion(
 ) -> CompanionSearch:
     """Look for the companion of `primary` among the series of its study, which come in the order of their arrival.
 
-    Of several that fit, one in the same frame of reference comes first (it needs no registration), then the one with
-    the most instances, then the earliest. But `used_id`, the companion that an earlier revision had, is kept as long
-    as it fits: a CT is often sent in several reconstructions, and each must not make a revision of its own. Results
-    that osteon made are never companions, nor is what retention has deleted.
+    Of several that fit, one in the same frame of reference comes first (it needs no registration), then one that meets
+    the first of the rule's preferences, the second and so on, then the one with the most instances, then the earliest.
+    But `used_id`, the companion that an earlier revision had, is kept as long as it fits: a CT is often sent in several
+    reconstructions, and each must not make a revision of its own. Results that osteon made are never companions, nor is
+    what retention has deleted.
     """
     if wanted.joins:
         return _find_joined(wanted, primary, study)
@@ -63,9 +64,10 @@ def find_companion(
         return CompanionSearch(arriving=True)
     frame = primary.headers.get("FrameOfReferenceUID")
 
-    def rank(series: SeriesFacts) -> tuple[bool, int, float, int]:
+    def rank(series: SeriesFacts) -> tuple[bool, tuple[bool, ...], int, float, int]:
         other_frame = frame is None or series.headers.get("FrameOfReferenceUID") != frame
-        return other_frame, -series.instance_count, series.first_received_at.timestamp(), series.id
+        missed = tuple(not check(one, series.headers).matched for one in wanted.prefer)
+        return other_frame, missed, -series.instance_count, series.first_received_at.timestamp(), series.id
 
     return CompanionSearch(min(fitting, key=rank, default=None))
 

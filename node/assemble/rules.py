@@ -73,10 +73,11 @@ class Companion(_Strict):
     differ: tuple[Attribute, ...] = ()
     within_s: Annotated[float, Field(ge=0)] | None = None
     joins: bool = False
+    prefer: tuple[Condition, ...] = ()
 
     def attributes(self) -> Iterator[str]:
         """Names of all attributes that are asked for."""
-        for condition in (self.match, self.when):
+        for condition in (self.match, self.when, *self.prefer):
             if condition is not None:
                 yield from condition.attributes()
         yield from (*self.same, *self.differ)
@@ -192,7 +193,14 @@ def _parse_rule(written: Any, path: str, problems: list[str]) -> Rule | None:
     companion = values.get("companion")
     if isinstance(companion, dict):
         conditions = {key: companion[key] for key in ("match", "when") if key in companion}
-        parsed = {key: parse(value, f"{path}.companion.{key}", problems) for key, value in conditions.items()}
+        parsed: dict[str, Any] = {
+            key: parse(value, f"{path}.companion.{key}", problems) for key, value in conditions.items()
+        }
+        if isinstance(companion.get("prefer"), list):
+            parsed["prefer"] = [
+                parse(value, f"{path}.companion.prefer[{number}]", problems)
+                for number, value in enumerate(companion["prefer"])
+            ]
         values["companion"] = {**companion, **parsed}
     try:
         rule = Rule.model_validate(values)

@@ -41,6 +41,7 @@ COMMANDS = {
     "phantom": ("node.cli.research:phantom", "Make simulated patients as DICOM, with truth masks."),
     "train": ("node.cli.research:train", "Train a pipeline's networks."),
     "evaluate": ("node.cli.research:evaluate", "Print the paper's table for our weights."),
+    "compare": ("node.cli.compare:compare", "Train and compare the networks of a paper."),
     "models": ("node.cli.models:models", "List, verify and install weights."),
     "bench": ("node.cli.bench:bench", "Measure speed, peers beside us in the same run."),
 }

@@ -31,11 +31,13 @@ NARROWEST_FIELD_MM = 200.0
 LEAST_OVERLAP = 0.5
 """Share of the SPECT's length that a CT must cover to be analysed with it."""
 
-SHARP_KERNEL = re.compile(r"^(?:[BHT]r?[5-9]\d|U\d\d|bone|lung|sharp|edge|detail|FC[358]\d|[DE]|Y[A-D])", re.IGNORECASE)
+SHARP_KERNEL = re.compile(
+    r"^(?:[BHT]r?[5-9]\d|U\d\d|bone|lung|sharp|edge|detail|FC[358]\d|[DE]$|Y[A-D])", re.IGNORECASE
+)
 """Reconstructions for bone of the large makers; the paper's is Siemens B70s."""
 
 LEAST_COUNTS_RANGE = 10.0
-AIR_HU, BONE_HU = -500.0, 300.0
+AIR_HU, BONE_HU = -500.0, 200.0
 LEAST_BODY_IOU = 0.4
 """How well the bodies in SPECT and CT must lie on each other: they agree to 0.8 and more where they are of one scan."""
 

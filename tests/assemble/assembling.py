@@ -25,7 +25,11 @@ rules:
   - name: fusion
     pipeline: spect-ct
     match: {Modality: NM, SeriesDescription: "*spect*"}
-    companion: {role: ct, match: {Modality: CT}, wait_s: 900}
+    companion:
+      role: ct
+      match: {Modality: CT}
+      wait_s: 900
+      prefer: [{ConvolutionKernel: "B70s"}, {SliceThickness: "[2, 4]"}]
   - name: strict
     pipeline: strict
     match: {Modality: NM, SeriesDescription: "*strict*"}

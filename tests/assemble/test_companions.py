@@ -100,6 +100,17 @@ def test_of_several_companions_the_one_in_the_same_frame_of_reference_is_taken(n
     assert node.inputs(node.jobs()[0].id)["ct"][0] == "1.1.3"
 
 
+def test_of_several_companions_in_one_frame_the_rules_preferences_decide_before_the_number_of_images(
+    node: Node,
+) -> None:
+    for series, kernel, thickness in ((2, "B31s", "3"), (3, "B70s", "1"), (4, "B70s", "3")):
+        for sop in range(5 - series):
+            node.ct(series, sop + 1, ConvolutionKernel=kernel, SliceThickness=thickness)
+    node.receive(1, description="spect")
+    node.step()
+    assert node.inputs(node.jobs()[0].id)["ct"][0] == "1.1.4"
+
+
 def test_a_late_slice_of_the_companion_makes_a_new_revision(node: Node) -> None:
     ct = node.ct(2, 1)
     node.receive(1, description="spect")

@@ -18,7 +18,7 @@ from tests.conftest import REPOSITORY
 
 DESIGN_VERBS = (
     *("serve", "listen", "worker", "dashboard", "upkeep", "run", "route", "send", "doctor"),
-    *("phantom", "train", "evaluate", "models", "bench"),
+    *("phantom", "train", "evaluate", "compare", "models", "bench"),
 )
 
 

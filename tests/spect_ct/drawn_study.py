@@ -112,19 +112,22 @@ def write_spect(path: Path, values: np.ndarray, field: Field = SPECT_FIELD, head
             delattr(ds, key)
         else:
             setattr(ds, key, value)
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     path.parent.mkdir(parents=True, exist_ok=True)
     ds.save_as(path, enforce_file_format=True)
     return path
 
 
-def write_ct(folder: Path, values: np.ndarray, field: Field = CT_FIELD, series: str = "2", **more) -> list[Path]:
+def write_ct(
+    folder: Path, values: np.ndarray, field: Field = CT_FIELD, series: str = "2", study: str = STUDY, **more
+) -> list[Path]:
     """One CT image per slice, file names in no order of place."""
     folder.mkdir(parents=True, exist_ok=True)
     x, y, z = field.origin_mm
     paths = []
     for number, plane in enumerate(values):
         ds = _instance(
-            CTImageStorage, f"{STUDY}.{series}", number + 1, Modality="CT", SeriesNumber=int(series),
+            CTImageStorage, f"{study}.{series}", number + 1, Modality="CT", SeriesNumber=int(series),
             SeriesDescription="CT AC bone", ImageType=["ORIGINAL", "PRIMARY", "AXIAL"], ConvolutionKernel="B70s",
         )  # fmt: skip
         ds.ImagePositionPatient = [x, y, z + number * field.spacing_mm[0]]
