@@ -1,8 +1,7 @@
 """The method itself: counts of one patient's views in, foci and sums for the index out.
 
-each view -> prepared windows -> tiles -> network (tile labels, pixel classes); all views' labels -> is the patient
-positive? -> gate -> blended probabilities -> class map on the source grid -> foci -> uptake sums of each window and of
-the counts.
+each view -> prepared windows -> network on the body's rows (tile labels, pixel classes); all views' labels -> is the
+patient positive? -> gate -> class map on the source grid -> foci -> uptake sums of each window and of the counts.
 
 Numbers only: no DICOM object is read or written here, and no sentence composed (`findings` does that).
 """
@@ -19,16 +18,16 @@ from pipelines.bone_scan.bstbi import UptakeSums, uptake_sums
 from pipelines.bone_scan.lesions import BLADDER, METASTASIS, FociOfView, find_foci
 from pipelines.bone_scan.levels import WINDOW_FACTORS, to_grey, window
 from pipelines.bone_scan.prepare import PreparedView, prepare_view
-from pipelines.bone_scan.tiles import Gate, blend, gate, is_positive, pelvic_tiles, split, tile_starts
+from pipelines.bone_scan.tiles import Gate, body_rows, covered_rows, gate, is_positive, pelvic_tiles, tile_starts
 from pipelines.contract.provenance import Stopwatch
 
 
 class Network(Protocol):
     """What the analysis needs of an engine."""
 
-    def judge(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(tile, window, 256, 256) -> probabilities of metastasis and bladder (tile, 2), and per pixel of background,
-        metastasis and bladder (tile, 3, 256, 256)."""
+    def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(window, rows, 256) and each tile's first row -> probabilities of metastasis and bladder (tile, 2), and per
+        pixel of background, metastasis and bladder (3, rows, 256)."""
         ...
 
 
@@ -127,11 +126,27 @@ def _judge(view: View, network: Network, watch: Stopwatch, factors: tuple[float,
     counts = np.maximum(np.asarray(view.counts, dtype=np.float32), 0.0)
     with watch.stage("prepare"):
         prepared = view.prepared or prepare_view(counts, view.spacing_mm, factors)
-        starts = tile_starts(prepared.windows.shape[1])
-        tiles = split(prepared.windows, starts)
     with watch.stage("infer"):
-        labels, classes = network.judge(tiles)
+        starts, labels, classes = ask(network, prepared)
     return _Judged(view, counts, prepared, starts, labels, classes)
+
+
+def ask(network: Network, prepared: PreparedView) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Ask the network about the rows of the body.
+
+    Returns
+    -------
+    tuple
+        First working row of each tile; their probabilities (tile, 2); class probabilities of the whole working grid,
+        float32 (3, rows, 256), background with probability 1 where no body is.
+    """
+    first, end = body_rows(prepared.counts, prepared.mask)
+    starts = tile_starts(end - first)
+    labels, found = network.judge(prepared.windows[:, first:end], starts)
+    classes = np.zeros((found.shape[0], *prepared.windows.shape[1:]), np.float32)
+    classes[0] = 1.0
+    classes[:, first:end] = found
+    return tuple(first + start for start in starts), labels, classes
 
 
 def _measure(judged: _Judged, positive: bool, watch: Stopwatch) -> ViewAnalysis:
@@ -139,7 +154,7 @@ def _measure(judged: _Judged, positive: bool, watch: Stopwatch) -> ViewAnalysis:
     counts, prepared = judged.counts, judged.prepared
     with watch.stage("measure"):
         gates = gate(judged.labels, pelvic_tiles(judged.starts, prepared.frame), positive)
-        working = _joined(judged.classes, judged.starts, gates, prepared.windows.shape[1])
+        working = _gated(judged.classes, judged.starts, gates)
         found = find_foci(prepared.grid.probabilities_to_source(working), counts, prepared, judged.view.name)
         lesions, bladder = found.classes == METASTASIS, found.classes == BLADDER
         # One mask per view serves all its windows: the burden's images then differ in what the window clips and in
@@ -152,10 +167,13 @@ def _measure(judged: _Judged, positive: bool, watch: Stopwatch) -> ViewAnalysis:
     )
 
 
-def _joined(classes: np.ndarray, starts: tuple[int, ...], gates: list[Gate], rows: int) -> np.ndarray:
-    """Join the gated tiles' class probabilities, (3, rows, 256); metastases count where the gate lets them."""
-    for tile, decision in zip(classes, gates, strict=True):
-        if not decision.metastases:
-            tile[0] += tile[METASTASIS]
-            tile[METASTASIS] = 0.0
-    return blend(classes, starts, [decision.segment for decision in gates], rows)
+def _gated(classes: np.ndarray, starts: tuple[int, ...], gates: Sequence[Gate]) -> np.ndarray:
+    """Let the class probabilities (3, rows, 256) count where the gate lets them."""
+    rows = classes.shape[1]
+    bladder = covered_rows(starts, [decision.segment for decision in gates], rows)
+    metastases = covered_rows(starts, [decision.metastases for decision in gates], rows) & bladder
+    gated = classes.copy()
+    for label, allowed in ((METASTASIS, metastases), (BLADDER, bladder)):
+        gated[0, ~allowed] += gated[label, ~allowed]
+        gated[label, ~allowed] = 0.0
+    return gated

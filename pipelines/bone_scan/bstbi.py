@@ -110,7 +110,7 @@ def index(sums: UptakeSums, k: float = K) -> float | None:
         raise ValueError(f"the scaling factor K must be at least 1, got {k}")
     if fraction(sums) is None:
         return None
-    return min(1.0, k * sums.lesions / ((k - 1) * sums.lesions + sums.image - sums.bladder))
+    return min(1.0, k * sums.lesions / ((k - 1) * sums.lesions + (sums.image - sums.bladder)))
 
 
 def fraction_from_index(bstbi: float, k: float = K) -> float:

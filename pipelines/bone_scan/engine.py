@@ -1,11 +1,12 @@
-"""The network at work: tiles in, probabilities out, on whichever device was configured.
+"""The network at work: a view in, probabilities out, on whichever device was configured.
 
-weights (`pipelines.contract.weights`) -> network (`networks`) -> `judge` on batches of tiles. The rest of the
+weights (`pipelines.contract.weights`) -> network (`networks`) -> `judge` a view. The rest of the
 pipeline sees numpy arrays only. torch is imported inside; this module may be imported by anyone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,6 @@ from pipelines.contract.weights import ModelCard, load_model, weights_folders
 
 MODEL = "bone-scan-network"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
-
-BATCH_CPU = 4
-"""Tiles at once on a CPU: enough for all cores, few enough that activations stay in the cache's reach."""
-
-BATCH_CUDA = 32
 
 TILE_LABELS = ("metastasis", "bladder")
 CLASSES = ("background", "metastasis", "bladder")
@@ -53,35 +49,32 @@ class Engine:
         network, card = _build(weights_folders(options.weights_dir, SHIPPED_WEIGHTS), device)
         return cls(network, card, device, options.precision)
 
-    def judge(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the network says of each tile.
+    def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the network says of a view and of each of its tiles.
 
         Parameters
         ----------
-        tiles
-            float32 in [0, 1], (tile, 2, 256, 256): both windows of a tile; 1 is hot.
+        view
+            float32 in [0, 1], (2, rows, 256): both windows of a view; 1 is hot. Rows are a multiple of 32.
+        starts
+            First row of each tile, multiples of 32.
 
         Returns
         -------
         tuple
             Probabilities of `TILE_LABELS`, float32 (tile, 2), and of the exclusive `CLASSES` per pixel, float32
-            (tile, 3, 256, 256).
+            (3, rows, 256).
         """
         import torch
 
-        labels = np.empty((len(tiles), len(TILE_LABELS)), np.float32)
-        classes = np.empty((len(tiles), len(CLASSES), *tiles.shape[2:]), np.float32)
-        size = BATCH_CUDA if self.device.is_cuda else BATCH_CPU
         with torch.inference_mode(), self._autocast():
-            for first in range(0, len(tiles), size):
-                part = slice(first, first + size)
-                batch = torch.from_numpy(np.ascontiguousarray(tiles[part], dtype=np.float32))
-                batch = batch.to(self.device.name).contiguous(memory_format=torch.channels_last)
-                pixels, names = self._network(batch)
-                # The activations are taken in fp32: bf16 has three digits, too few for a probability near 0 or 1.
-                classes[part] = pixels.float().softmax(dim=1).cpu().numpy()
-                labels[part] = names.float().sigmoid().cpu().numpy()
-        return labels, classes
+            image = torch.from_numpy(np.ascontiguousarray(view[None], dtype=np.float32))
+            image = image.to(self.device.name).contiguous(memory_format=torch.channels_last)
+            pixels, names = self._network(image, starts)
+            # The activations are taken in fp32: bf16 has three digits, too few for a probability near 0 or 1.
+            classes = pixels[0].float().softmax(dim=0).cpu().numpy()
+            labels = names.float().sigmoid().cpu().numpy()
+        return labels, np.ascontiguousarray(classes)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision != "bf16":

@@ -17,6 +17,7 @@ module imports torch, so only workers and training may import it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,6 +33,8 @@ WINDOWS = 2
 
 INPUT_MULTIPLE = 32
 """The encoder halves its input five times."""
+
+TILE_ROWS = 256
 
 ENCODER_CHANNELS = (64, 64, 128, 256, 512)
 DECODER_CHANNELS = (256, 128, 64, 32, 16)
@@ -80,14 +83,19 @@ class BoneScanNetwork(nn.Module):
         self.pixel_head = nn.Conv2d(DECODER_CHANNELS[-1], len(CLASSES), 1)
         self.tile_head = nn.Linear(ENCODER_CHANNELS[-1] + len(TILE_LABELS), len(TILE_LABELS))
 
-    def forward(self, tiles: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, tiles: torch.Tensor, starts: Sequence[int] | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return pixel logits (tile, 3, rows, columns) and tile logits (tile, 2).
+
+        With `starts`, the input is one view of any height, and tile logits are those of its 256-row parts from these
+        rows on: (number of starts, 2). The label of a part then rests on features that have seen the whole view.
 
         Raises
         ------
         ValueError
-            If a side is no multiple of 32.
+            If a side or a start is no multiple of 32.
         """
+        if any(start % INPUT_MULTIPLE for start in starts or ()):
+            raise ValueError(f"tiles start at multiples of {INPUT_MULTIPLE}, got {tuple(starts or ())}")
         if tiles.shape[-2] % INPUT_MULTIPLE or tiles.shape[-1] % INPUT_MULTIPLE:
             raise ValueError(f"sides must be multiples of {INPUT_MULTIPLE}, got {tuple(tiles.shape[-2:])}")
         features = self._encode(tiles)
@@ -95,8 +103,19 @@ class BoneScanNetwork(nn.Module):
         for block in self.decoder:
             x = block(x, features.pop() if features else None)
         pixels = self.pixel_head(x)
+        if starts is None:
+            return pixels, self._label(deepest, pixels)
+        step, height = INPUT_MULTIPLE, TILE_ROWS
+        parts = [
+            self._label(deepest[..., s // step : (s + height) // step, :], pixels[..., s : s + height, :])
+            for s in starts
+        ]
+        return pixels, torch.cat(parts)
+
+    def _label(self, deepest: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         seen = torch.cat([deepest.mean((2, 3)), _margins(pixels)], 1)
-        return pixels, self.tile_head(seen)
+        logits: torch.Tensor = self.tile_head(seen)
+        return logits
 
     def _encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Return the stem's output and those of the four stages, from fine to coarse."""

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.bone_scan.analysis import Network
+from pipelines.bone_scan.analysis import Network, ask
 from pipelines.bone_scan.prepare import prepare_view
-from pipelines.bone_scan.tiles import split, tile_starts
 from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.phantoms.bone_scan import simulate_bone_scan
 from pipelines.training.metrics import Decisions
@@ -55,8 +54,7 @@ def patient_logit(counts: np.ndarray, pixel_mm: float, network: Network) -> floa
     hottest = -np.inf
     for view in counts:
         prepared = prepare_view(view.astype(np.float64), (pixel_mm, pixel_mm))
-        tiles = split(prepared.windows, tile_starts(prepared.windows.shape[1]))
-        found = network.judge(tiles)[0][:, 0].astype(np.float64).max()
+        found = ask(network, prepared)[1][:, 0].astype(np.float64).max()
         share = float(np.clip(found, 1e-9, 1 - 1e-9))
         hottest = max(hottest, float(np.log(share / (1 - share))))
     return hottest

@@ -1,10 +1,11 @@
-"""Square tiles of a view, the gate that skips empty ones, and the way back to the whole view.
+"""The tiles of a view, the rows worth looking at, and what the tiles' labels let count.
 
 The paper's networks see 256 x 256 crops. A working view is 256 columns wide, so tiles differ in their first row
-only. Neighbours share rows; where they do, the pixels' probabilities are blended with weights that fall
-linearly towards a tile's border, so that no seam cuts a lesion.
+only; neighbours share rows. The network is convolutional and looks at all rows of the body at once; a tile is then
+the part of its features that one label is read from. That is half the work of overlapping crops, and no seam cuts a
+lesion.
 
-No network runs here: the gate takes the tiles' labels, `blend` the pixels' probabilities.
+No network runs here: the gate takes the tiles' labels.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from pipelines.bone_scan.outline import BodyFrame
 
 TILE_PIXELS = 256
 OVERLAP_PIXELS = 64
-"""Rows that neighbours share at inference; the longest lesion cut by both is under 145 mm."""
+"""Rows that neighbours share: a lesion of up to 145 mm lies whole in one of them."""
+
+ROW_STEP = 32
+"""Rows of the image in a row of the network's coarsest features, from which the tiles' labels are read."""
+
+BODY_MARGIN = 16
+"""Rows of air kept above and below the body, so that its edges look as they do in the middle of a field."""
+
+BODY_ROW_SHARE = 0.05
+"""A row with more than this share of the body's usual row belongs to it even where the outline has a gap."""
 
 CLASSIFIER_THRESHOLD = 0.5
 """The paper's, for both labels."""
@@ -53,36 +63,40 @@ def split(view: np.ndarray, starts: Sequence[int]) -> np.ndarray:
     return np.stack([view[..., start : start + TILE_PIXELS, :] for start in starts])
 
 
-def blend(tiles: np.ndarray, starts: Sequence[int], evaluated: Sequence[bool], rows: int) -> np.ndarray:
-    """Join the tiles' class probabilities.
+def body_rows(counts: np.ndarray, mask: np.ndarray) -> tuple[int, int]:
+    """Return the first row and the end of the rows that a network has to see: the body's, with a margin of air.
 
     Parameters
     ----------
-    tiles
-        float, (tile, class, 256, 256); class 0 is the background. Tiles that were not evaluated are ignored.
-    starts, evaluated
-        Per tile its first row, and whether its outlines are used.
-    rows
-        Rows of the view.
+    counts
+        (rows, columns), rows a multiple of `ROW_STEP`.
+    mask
+        bool, the body. It is one piece; limbs that a gap parts from it are found by their counts.
 
     Returns
     -------
-    numpy.ndarray
-        float32, (class, rows, 256); rows that no evaluated tile covers are background with probability 1.
+    tuple
+        Both such that their difference is a multiple of `ROW_STEP` and at least a tile.
     """
-    classes = tiles.shape[1]
-    joined = np.zeros((classes, rows, TILE_PIXELS), dtype=np.float32)
-    weight = np.zeros((rows, 1), dtype=np.float32)
-    ramp = np.minimum(np.arange(1, TILE_PIXELS + 1), np.arange(TILE_PIXELS, 0, -1))
-    profile = np.minimum(ramp / OVERLAP_PIXELS, 1.0).astype(np.float32)[:, None]
-    for tile, start, used in zip(tiles, starts, evaluated, strict=True):
-        if used:
-            joined[:, start : start + TILE_PIXELS] += tile * profile
-            weight[start : start + TILE_PIXELS] += profile
-    covered = weight[:, 0] > 0
-    joined[:, covered] /= weight[covered]
-    joined[0, ~covered] = 1.0
-    return joined
+    rows = len(counts)
+    inside = mask.any(axis=1)
+    if not inside.any():
+        return 0, rows
+    totals = counts.sum(axis=1)
+    inside |= totals > BODY_ROW_SHARE * np.median(totals[inside])
+    found = np.flatnonzero(inside)
+    first, end = max(0, int(found[0]) - BODY_MARGIN), min(rows, int(found[-1]) + 1 + BODY_MARGIN)
+    height = min(rows, max(TILE_PIXELS, -(-(end - first) // ROW_STEP) * ROW_STEP))
+    first = max(0, min(first, rows - height))
+    return first, first + height
+
+
+def covered_rows(starts: Sequence[int], used: Sequence[bool], rows: int) -> np.ndarray:
+    """Tell which rows lie in a used tile, bool (rows,)."""
+    covered = np.zeros(rows, dtype=bool)
+    for start, counts_here in zip(starts, used, strict=True):
+        covered[start : start + TILE_PIXELS] |= counts_here
+    return covered
 
 
 def pelvic_tiles(starts: Sequence[int], frame: BodyFrame) -> tuple[bool, ...]:

@@ -19,16 +19,16 @@ from pipelines.training.metrics import Overlap
 
 
 class Fixed:
-    """Answers every tile with the same probabilities."""
+    """Answers every tile and pixel with the same probabilities."""
 
     def __init__(self, metastasis: float, bladder: float) -> None:
         self.answer = (metastasis, bladder)
 
-    def judge(self, tiles):
+    def judge(self, view, starts):
         metastasis, bladder = self.answer
         share = np.array([1 - metastasis - bladder, metastasis, bladder], np.float32)
-        classes = np.broadcast_to(share[None, :, None, None], (len(tiles), 3, 256, 256)).copy()
-        return np.tile(np.array(self.answer, np.float32), (len(tiles), 1)), classes
+        classes = np.broadcast_to(share[:, None, None], (3, *view.shape[1:])).copy()
+        return np.tile(np.array(self.answer, np.float32), (len(starts), 1)), classes
 
 
 NOTHING, ALL_OF_TEN = Overlap(), Overlap(10, 10, 10)

@@ -8,6 +8,7 @@ is `test_weights_at_work`'s.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipelines.bone_scan.analysis import View, analyse
 from pipelines.bone_scan.findings import build_findings
 from pipelines.bone_scan.header_checks import header_refusal
 from pipelines.bone_scan.lesions import BLADDER, METASTASIS
+from pipelines.bone_scan.tiles import split
 from pipelines.contract import Findings
 from pipelines.contract.provenance import Provenance, Stopwatch
 from pipelines.imaging.planar import read_planar_scan
@@ -37,22 +39,20 @@ from tests.imaging.nm_objects import (
 class HotPixels:
     """An exact rule in the network's place: what saturates a window is hot; hot and central is bladder."""
 
-    def judge(self, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        maps = np.mean([self._maps(tiles[:, window]) for window in range(tiles.shape[1])], axis=0)
-        return maps[:, 1:].max(axis=(2, 3)), maps
+    def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        maps = np.mean([self._maps(window) for window in view], axis=0)
+        return split(maps[1:], starts).max(axis=(2, 3)), maps
 
     @staticmethod
-    def _maps(tiles: np.ndarray) -> np.ndarray:
-        maps = np.zeros((len(tiles), 3, 256, 256), np.float32)
-        for number, tile in enumerate(tiles):
-            labels, _ = ndimage.label(ndimage.binary_opening(tile >= 1.0, np.ones((3, 3)), iterations=2))
-            for index, place in enumerate(ndimage.find_objects(labels), start=1):
-                rows, columns = place
-                big = rows.stop - rows.start > 20
-                central = abs((columns.start + columns.stop) / 2 - 128) < 20
-                if not (big and not central):
-                    maps[number, BLADDER if big else METASTASIS][labels == index] = 1.0
-        maps[:, 0] = 1.0 - maps[:, 1:].sum(axis=1)
+    def _maps(window: np.ndarray) -> np.ndarray:
+        maps = np.zeros((3, *window.shape), np.float32)
+        labels, _ = ndimage.label(ndimage.binary_opening(window >= 1.0, np.ones((3, 3)), iterations=2))
+        for index, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+            big = rows.stop - rows.start > 20
+            central = abs((columns.start + columns.stop) / 2 - 128) < 20
+            if not (big and not central):
+                maps[BLADDER if big else METASTASIS][labels == index] = 1.0
+        maps[0] = 1.0 - maps[1:].sum(axis=0)
         return maps
 
 
@@ -198,8 +198,8 @@ def test_outside_the_pelvis_a_patient_called_negative_is_not_outlined(tmp_path):
 
 def test_metastases_outlined_in_a_patient_called_negative_do_not_count(tmp_path):
     class Denies(HotPixels):
-        def judge(self, tiles):
-            labels, maps = super().judge(tiles)
+        def judge(self, view, starts):
+            labels, maps = super().judge(view, starts)
             return labels * [0.49, 1.0], maps
 
     both = nm_object(np.stack([FRONT, BACK]), PAIR)
@@ -212,8 +212,8 @@ def test_a_tile_of_one_view_makes_the_lesions_of_the_other_count(tmp_path):
     class SeesTheFront(HotPixels):
         asked = 0
 
-        def judge(self, tiles):
-            labels, maps = super().judge(tiles)
+        def judge(self, view, starts):
+            labels, maps = super().judge(view, starts)
             self.asked += 1
             return labels * [1.0 if self.asked == 1 else 0.1, 1.0], maps
 
@@ -225,8 +225,8 @@ def test_a_tile_of_one_view_makes_the_lesions_of_the_other_count(tmp_path):
 
 def test_a_tile_label_that_suspects_what_no_focus_shows_is_quoted(tmp_path):
     class Suspicious(HotPixels):
-        def judge(self, tiles):
-            return np.full((len(tiles), 2), 0.83, np.float32), super().judge(tiles)[1]
+        def judge(self, view, starts):
+            return np.full((len(starts), 2), 0.83, np.float32), super().judge(view, starts)[1]
 
     findings = analysed(tmp_path, nm_object(draw_body(bladder=8.0), [detector(180)]), network=Suspicious())
     assert findings.regions == ()
@@ -266,12 +266,14 @@ def test_no_quantity_is_given_where_it_is_zero_over_zero(tmp_path):
 
     class AllBladder(HotPixels):
         @staticmethod
-        def _maps(tiles):
-            maps = np.zeros((len(tiles), 3, 256, 256), np.float32)
-            maps[:, BLADDER] = 1.0
+        def _maps(window):
+            maps = np.zeros((3, *window.shape), np.float32)
+            maps[BLADDER] = 1.0
             return maps
 
-    findings = analysed(tmp_path, nm_object(FRONT, [detector(180)]), network=AllBladder())
+    urine = np.zeros_like(FRONT)
+    urine[380:440, 100:156] = 500
+    findings = analysed(tmp_path, nm_object(urine, [detector(180)]), network=AllBladder())
     burdens = [q for q in findings.quantities if q.name in (codes.BSTBI, codes.BSTBI_COUNTS, codes.FRACTION)]
     assert all(q.value is None and "0/0" in q.reason for q in burdens)
     assert "not computable" in findings.conclusion

@@ -45,6 +45,17 @@ def test_shapes(network):
 def test_sides_that_are_no_multiple_of_32_are_refused(network):
     with pytest.raises(ValueError, match="multiples of 32"):
         network(torch.rand(1, 2, 250, 256))
+    with pytest.raises(ValueError, match="multiples of 32"):
+        network(torch.rand(1, 2, 320, 256), (0, 50))
+
+
+def test_a_view_of_one_tile_gets_the_label_of_the_tile(network):
+    tile = torch.rand(1, 2, 256, 256)
+    with torch.inference_mode():
+        assert torch.equal(network(tile)[1], network(tile, (0,))[1])
+        pixels, labels = network(torch.rand(1, 2, 320, 256), (0, 64))
+    assert pixels.shape == (1, 3, 320, 256) and labels.shape == (2, 2)
+    assert not torch.equal(labels[0], labels[1])
 
 
 def test_the_tiles_label_rises_with_what_the_pixels_show(network):

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from pipelines.bone_scan.operating_point import best_cut, patient_logit
+from pipelines.bone_scan.tiles import split
 
 
 def test_the_cut_lies_between_the_classes_where_they_part():
@@ -33,9 +34,9 @@ def test_one_class_alone_has_no_operating_point():
 
 def test_a_patient_counts_by_the_hottest_tile():
     class ByHeat:
-        def judge(self, tiles):
-            top = tiles.reshape(len(tiles), -1).max(1)
-            return np.stack([0.9 * top, top], 1), np.zeros((len(tiles), 3, 256, 256), np.float32)
+        def judge(self, view, starts):
+            top = split(view, starts).reshape(len(starts), -1).max(1)
+            return np.stack([0.9 * top, top], 1), np.zeros((3, *view.shape[1:]), np.float32)
 
     counts = np.zeros((2, 1024, 256), np.uint16)
     counts[:, 100:800, 60:190] = 5
