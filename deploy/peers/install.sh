@@ -40,4 +40,5 @@ fi
 
 [ "$wanted" = everything ] || exit 0
 .venv/bin/python -m deploy.ohif.fetch --cache .peers >/dev/null || echo "peers: the viewer test and the demo's viewer are left out"
+.venv/bin/python -m deploy.peers.npm axe-core 4.14.1 --cache .peers >/dev/null || echo "peers: the browser test of the dashboard runs without axe-core"
 exit 0

@@ -34,7 +34,7 @@ from node.dashboard.security.principal import Principal
 from node.registry.roles import Role
 
 TEMPLATES = Path(__file__).with_name("templates")
-THEMES = {"auto": N_("as the system"), "light": N_("light"), "dark": N_("dark")}
+THEMES = {"auto": N_("auto"), "light": N_("light"), "dark": N_("dark")}
 
 
 @dataclass(frozen=True)

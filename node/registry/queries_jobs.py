@@ -28,6 +28,7 @@ class JobFilter:
 
     state: str = ""
     pipeline: str = ""
+    rule: str = ""
     modality: str = ""
     source: str = ""
     text: str = ""
@@ -79,6 +80,7 @@ def _matching(session: Session, wanted: JobFilter) -> tuple[Select[int], Found]:
     for column, value in (
         (Job.state, wanted.state),
         (Job.pipeline, wanted.pipeline),
+        (Job.rule, wanted.rule),
         (Job.modality, wanted.modality),
         (Job.source_aet, wanted.source),
     ):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from node.registry.dialect import hour_text, minute_text, seconds_between
@@ -159,7 +159,12 @@ def lost_workers(session: Session, since: datetime) -> tuple[EventRow, ...]:
     statement = (
         select(Event)
         .where(Event.id > newest - EVENTS_LOOKED_AT, Event.at >= since)
-        .where(Event.kind.in_(["job.worker_lost", "delivery.worker_lost"]))
+        .where(
+            or_(
+                Event.kind.in_(["job.worker_lost", "delivery.worker_lost"]),
+                and_(Event.kind == "job.failed", Event.message.startswith("The worker was lost")),
+            )
+        )
         .order_by(Event.id.desc())
         .limit(LOSSES_SHOWN)
     )

@@ -53,6 +53,7 @@ def counted(registry: Registry, where: str) -> list[int]:
         ({}, "1"),
         ({"state": "failed"}, "state = 'failed'"),
         ({"pipeline": "lumbar"}, "pipeline = 'lumbar'"),
+        ({"rule": "spect-ct"}, "rule = 'spect-ct'"),
         ({"state": "done", "pipeline": "spect-ct"}, "state = 'done' AND pipeline = 'spect-ct'"),
         ({"source": "NM_ROOM_2", "modality": "nm"}, "source_aet = 'NM_ROOM_2'"),
         ({"modality": "XX"}, "0"),

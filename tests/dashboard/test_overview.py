@@ -76,8 +76,12 @@ def test_a_running_job_shows_its_stage_and_its_lost_worker_stays_told(site: Site
     assert "infer-7@host" in page
     with site.registry.transaction() as session:
         assert 200 in expire_leases(session, NOW + timedelta(seconds=120), 3).queued
+        again = claim_job(session, 200, "infer-8@host/def", NOW + timedelta(seconds=121), 60)
+        assert again is not None
+        assert 200 in expire_leases(session, NOW + timedelta(seconds=300), 2).failed
     page = viewer.get("/", params={"fragment": "workers"}).text
     assert "The worker was lost; the job is queued again." in page
+    assert "The worker was lost in each of 2 attempts" in page
     assert 'href="/jobs/200"' in page
 
 

@@ -34,6 +34,7 @@ class Asked:
 
     state: Word = ""
     pipeline: Word = ""
+    rule: Word = ""
     modality: Word = ""
     source: Word = ""
     text: Word = ""
@@ -44,6 +45,7 @@ class Asked:
         return JobFilter(
             state=plain(self.state),
             pipeline=plain(self.pipeline),
+            rule=plain(self.rule),
             modality=plain(self.modality).upper(),
             source=plain(self.source),
             text=self.text,

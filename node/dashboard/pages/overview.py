@@ -94,27 +94,38 @@ def _running(desk: Desk, who: Principal, session: Session, _now: datetime) -> di
 
 
 def _queues(desk: Desk, _who: Principal, session: Session, now: datetime) -> dict[str, Any]:
+    return {"queues": queue_rows(desk, session, now)}
+
+
+def queue_rows(desk: Desk, session: Session, now: datetime) -> list[ask.QueueRow]:
+    """What waits: for a worker by pipeline, for a destination by name, for upkeep; a line for each queue at least."""
     rows = ask.queued_by_pipeline(session) or [ask.QueueRow("infer", "", 0, None)]
-    waiting = [row for row in _destination_rows(desk, session) if row.pending]
+    waiting = [row for row in destination_rows(desk, session) if row.pending]
     rows += [ask.QueueRow("deliver", row.name, row.pending, row.oldest_pending_at) for row in waiting]
     if not waiting:
         rows.append(ask.QueueRow("deliver", "", 0, None))
     rows.append(ask.QueueRow("upkeep", "", ask.questions_waiting(session, now), None))
-    return {"queues": rows}
+    return rows
 
 
 def _destinations(desk: Desk, _who: Principal, session: Session, _now: datetime) -> dict[str, Any]:
     return {
-        "destinations": _destination_rows(desk, session),
+        "destinations": destination_rows(desk, session),
         "configured": {destination.name: destination for destination in desk.configuration.destinations},
     }
 
 
-def _destination_rows(desk: Desk, session: Session) -> list[ask.DestinationRow]:
+def destination_rows(desk: Desk, session: Session) -> list[ask.DestinationRow]:
+    """The destinations that are configured or were meant once."""
     return ask.destinations(session, [destination.name for destination in desk.configuration.destinations])
 
 
 def _silence(desk: Desk, _who: Principal, session: Session, now: datetime) -> dict[str, Any]:
+    return {"silences": silence_alarms(desk, session, now)}
+
+
+def silence_alarms(desk: Desk, session: Session, now: datetime) -> dict[str, list[Silence]]:
+    """ "source" and "rule" -> those that have gone quiet; looked for once in SILENCE_KEPT."""
     kept = _silences.get(desk.registry)
     if kept is None or not timedelta() <= now - kept[0] < SILENCE_KEPT:
         since = now - LOOK_BACK
@@ -123,7 +134,7 @@ def _silence(desk: Desk, _who: Principal, session: Session, now: datetime) -> di
             "rule": silences(ask.rule_activity(session, since), now),
         }
         kept = _silences[desk.registry] = (now, found)
-    return {"silences": kept[1]}
+    return kept[1]
 
 
 def _workers(_desk: Desk, _who: Principal, session: Session, now: datetime) -> dict[str, Any]:

@@ -115,5 +115,5 @@ def _show(
 
 def _edit(request: Request, desk: Desk, text: str, base: str, trial: Trial | None, version: str = "") -> Response:
     days = trial.days if trial else 7
-    values = {"text": text, "base": base, "trial": trial, "version": version, "days": days, "choices": DAYS}
+    values = {"text": text, "base": base, "trial": trial, "earlier": version, "days": days, "choices": DAYS}
     return desk.pages.page(request, "routing_edit.html", values)
