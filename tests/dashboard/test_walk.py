@@ -211,7 +211,7 @@ def test_a_killed_worker_is_said_and_its_failed_job_is_retried(
     visitor.shoot("job-failed")
     assert visitor.violations() == []
     visitor.press("Retry")
-    visitor.sees("The job is queued again")
+    visitor.sees(f"Job {job['id']} is queued again.")
     visitor.sees("done", within="h1", timeout_s=JOB_S)
     visitor.sees("sent", within="#live-deliveries", timeout_s=60)
 
