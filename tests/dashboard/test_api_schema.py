@@ -99,6 +99,7 @@ def test_everything_under_the_api_is_described_with_a_sentence(server: tuple[str
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"] and operation["tags"], (method, path)
+            assert all(parameter["description"] for parameter in operation.get("parameters", ()))
             assert {"401", "403", "422"} <= operation["responses"].keys(), (method, path)
 
 

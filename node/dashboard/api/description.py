@@ -38,6 +38,27 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 """Answers that every route of the API may give."""
 
+PARAMETERS = {
+    "cursor": "`older` or `newer` of another page; empty for the newest",
+    "delivery_id": "Number of a delivery, from the job's answer",
+    "job_id": "Number of a job",
+    "jobs": "`analysed` or `not analysed`; empty for both",
+    "limit": "Rows on a page",
+    "modality": "Modality of the primary series, such as NM",
+    "name": "Name, as the list gives it",
+    "pipeline": "Name of a pipeline",
+    "place": "`site` for the node's own folder of weights, `shipped` for those that came with it",
+    "rule": "Name of the rule that asked for the job",
+    "series_uid": "Series Instance UID",
+    "since": "From this day on (YYYY-MM-DD, UTC); anything else is ignored",
+    "source": "Calling AE title of the sender",
+    "state": "Of jobs: waiting, queued, running, done, failed, rejected, cancelled; of series: receiving, complete",
+    "study_uid": "Study Instance UID",
+    "text": "Beginning of a study UID, an accession number or, who may see them, a patient's number or name",
+    "until": "Up to and including this day (YYYY-MM-DD, UTC); anything else is ignored",
+}
+"""What the parameters of all requests mean, by name."""
+
 
 @router.get("/openapi.json")
 def openapi(request: Request, who: AsViewer) -> JSONResponse:
@@ -62,5 +83,9 @@ def describe_app(app: FastAPI) -> dict[str, Any]:
         "token": {"type": "http", "scheme": "bearer"},
         "session": {"type": "apiKey", "in": "cookie", "name": "osteon_session"},
     }
+    for methods in schema["paths"].values():
+        for operation in methods.values():
+            for parameter in operation.get("parameters", ()):
+                parameter.setdefault("description", PARAMETERS[parameter["name"]])
     schema["security"] = [{"token": []}, {"session": []}]
     return schema
