@@ -51,7 +51,8 @@ def main(shots: Path, out: Path) -> None:
         else:
             pictures = [path]
         made = sheet(pictures, WHOLE.get(name, TALLEST))
-        made.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out / f"{name}.png", optimize=True)
+        few = made.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(out / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":
