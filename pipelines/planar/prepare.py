@@ -114,9 +114,12 @@ class WorkingGrid:
         """
         if self.is_identity:
             return np.asarray(probabilities, dtype=np.float32)
-        by_row, _ = _samples(self.source_shape[0], self.shape[0], self._pitch[0], 0)
-        by_column, inside = _samples(self.source_shape[1], self.shape[1], self._pitch[1], self.column_offset)
-        mapped = np.asarray(by_row @ np.asarray(probabilities, np.float64) @ by_column.T, dtype=np.float32)
+        rows, below, _ = _samples(self.source_shape[0], self.shape[0], self._pitch[0], 0)
+        columns, right, inside = _samples(self.source_shape[1], self.shape[1], self._pitch[1], self.column_offset)
+        found = np.asarray(probabilities, dtype=np.float32)
+        # Rows first, then columns: each source pixel takes part of two neighbours, so no matrix product is needed.
+        found = found[:, rows] * (1 - below)[:, None] + found[:, rows + 1] * below[:, None]
+        mapped = np.asarray(found[:, :, columns] * (1 - right) + found[:, :, columns + 1] * right)
         mapped[:, :, ~inside] = 0.0
         mapped[0, :, ~inside] = 1.0
         return mapped
@@ -256,14 +259,12 @@ def _overlaps(n_source: int, n_working: int, spacing_mm: float, offset: int) -> 
     return np.asarray(np.clip(high - low, 0.0, 1.0))
 
 
-def _samples(n_source: int, n_working: int, spacing_mm: float, offset: int) -> tuple[np.ndarray, np.ndarray]:
-    """Linear interpolation weights (n_source, n_working) at source pixel centres, and which centres lie inside."""
+def _samples(
+    n_source: int, n_working: int, spacing_mm: float, offset: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Linear interpolation at source pixel centres: the first of two neighbours, the second's weight, if inside."""
     centres = (np.arange(n_source) + 0.5) * spacing_mm / WORKING_SPACING_MM + offset
     inside = (centres >= 0.0) & (centres <= n_working)
     position = np.clip(centres - 0.5, 0.0, n_working - 1.0)
     left = np.minimum(position.astype(int), n_working - 2)
-    weights = np.zeros((n_source, n_working))
-    index = np.arange(n_source)
-    weights[index, left] = 1.0 - (position - left)
-    weights[index, left + 1] = position - left
-    return weights, inside
+    return left, (position - left).astype(np.float32), inside
