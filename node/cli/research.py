@@ -145,7 +145,10 @@ def _only_for(pipeline: str, options: dict[str, object]) -> None:
     "--real", type=click.Path(exists=True, path_type=Path), help="lumbar: a folder of labelled real volumes (.npz)."
 )
 @click.option(
-    "--out", "out_dir", type=click.Path(path_type=Path), help="lumbar, spect-ct: folder for a picture of every result."
+    "--out",
+    "out_dir",
+    type=click.Path(path_type=Path),
+    help="Folder for pictures: of every result (lumbar, spect-ct), of the figures (bone-scan).",
 )
 @click.option("--record", is_flag=True, help="Write the figures into the model cards of --weights.")
 @click.option("--json", "as_json", is_flag=True, help="All figures, and every patient's, as JSON.")
@@ -176,8 +179,10 @@ def evaluate(
 
         more = {"out": out_dir}
     else:
-        _only_for("lumbar", {"--real": real, "--out": out_dir})
+        _only_for("lumbar", {"--real": real})
         from pipelines.bone_scan import evaluate as module
+
+        more = {"out": out_dir}
     from pipelines.contract import ComputeOptions
     from pipelines.training.labelled import LabelledDataError
 

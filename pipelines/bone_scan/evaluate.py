@@ -49,6 +49,7 @@ def evaluate(
     progress: EvaluateProgress | None = None,
     options: ComputeOptions | None = None,
     tuning_patients: int = len(TUNING_SEEDS),
+    out: Path | None = None,
 ) -> EvaluationReport:
     """Evaluate the installed weights on simulated patients with seeds seed, seed + 1, ...
 
@@ -57,6 +58,7 @@ def evaluate(
     count : number of patients. preset : their acquisition settings ("held_out", "domain_shift").
     options : device, precision and weights; None for the defaults of the node.
     tuning_patients : how many of `TUNING_SEEDS` the threshold baseline is tuned on.
+    out : folder for pictures (`evaluation_pictures`), None for none.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def evaluate(
         scan = simulate_bone_scan(seed + number, preset)
         results.append(evaluate_patient(scan, engine, baseline, watch))
         _tell(progress, (number + 1) / count, f"evaluated {number + 1} of {count} patients")
-    return EvaluationReport(
+    report = EvaluationReport(
         preset=preset,
         first_seed=seed,
         patients=tuple(results),
@@ -90,6 +92,11 @@ def evaluate(
         },
         seconds_per_patient=sum(watch.seconds.values()) / count,
     )
+    if out is not None:
+        from pipelines.bone_scan.evaluation_pictures import draw
+
+        draw(report, out)
+    return report
 
 
 def evaluate_patient(

@@ -11,11 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from pipelines.training.metrics import Decisions, Overlap, Proportion, area_under_roc
+from pipelines.training.metrics import (
+    CalibrationBin,
+    Decisions,
+    Overlap,
+    Proportion,
+    area_under_roc,
+    bootstrap_interval,
+    calibration,
+    calibration_error,
+)
 
 PAPER = {
     "sensitivity": 0.9259, "specificity": 0.8551, "accuracy": 0.8862, "ppv": 0.8333, "npv": 0.9365,
@@ -74,6 +84,11 @@ class EvaluationReport:
     baseline: dict[str, float]
     seconds_per_patient: float
 
+    @cached_property
+    def intervals(self) -> dict[str, list[float] | None]:
+        """95 % intervals of areas and overlaps; a bootstrap, so taken once."""
+        return _intervals(self.patients)
+
     def summary(self) -> dict[str, Any]:
         """Return all figures, JSON-ready: schema 1 of `osteon evaluate bone-scan --json`."""
         return {
@@ -89,6 +104,8 @@ class EvaluationReport:
                 name: network_figures([p for p in self.patients if low <= p.age_years <= high])
                 for name, low, high in AGE_GROUPS
             },
+            "intervals": self.intervals,
+            "calibration": calibration_figures(self.patients),
             "bstbi": _burden_figures(self.patients),
             "paper": dict(PAPER),
             "seconds_per_patient": self.seconds_per_patient,
@@ -155,6 +172,35 @@ def _dice_figures(name: str, overlaps: Sequence[Overlap]) -> dict[str, float | N
     }
 
 
+def reliability(patients: Sequence[PatientResult]) -> tuple[CalibrationBin, ...]:
+    """Return the reliability of the tiles' probabilities of metastasis."""
+    tiles = [tile for p in patients for tile in p.tiles]
+    return calibration([t.has_metastasis for t in tiles], [t.metastasis for t in tiles])
+
+
+def calibration_figures(patients: Sequence[PatientResult]) -> dict[str, float | None]:
+    """Return the expected calibration errors (ten bins) of the labels: tiles, and patients by their highest tile."""
+    tiles = [tile for p in patients for tile in p.tiles]
+    by_patient = calibration([p.has_metastases for p in patients], [p.score for p in patients])
+    by_bladder = calibration([t.has_bladder for t in tiles], [t.bladder for t in tiles])
+    return {
+        "metastasis_tiles": calibration_error(reliability(patients)),
+        "metastasis_patients": calibration_error(by_patient),
+        "bladder_tiles": calibration_error(by_bladder),
+    }
+
+
+def _intervals(patients: Sequence[PatientResult]) -> dict[str, list[float] | None]:
+    """95 % intervals of what is no proportion, from a bootstrap over patients."""
+    figures = {
+        "auc_metastasis": lambda some: area_under_roc([p.has_metastases for p in some], [p.score for p in some]),
+        "dice_metastasis": lambda some: sum((p.metastasis for p in some), Overlap()).dice,
+        "dice_bladder": lambda some: sum((p.bladder for p in some), Overlap()).dice,
+    }
+    found = {name: bootstrap_interval(patients, figure) for name, figure in figures.items()}
+    return {name: list(span) if span else None for name, span in found.items()}
+
+
 def _burden_figures(patients: Sequence[PatientResult]) -> dict[str, float | None]:
     pairs = np.array([(p.bstbi, p.bstbi_truth) for p in patients if p.bstbi is not None and p.bstbi_truth is not None])
     if len(pairs) < 3 or not pairs.std(0).all():
@@ -190,7 +236,10 @@ def _overall_lines(report: EvaluationReport) -> list[str]:
         f"{'':32}{'networks':>10}{'cases':>10}{'95 % interval':>18}{'threshold':>12}{'paper':>9}",
     ]
     for key, title in _ROWS:
-        counts, interval = networks.get(f"{key}_counts"), networks.get(f"{key}_interval")
+        counts, interval = (
+            networks.get(f"{key}_counts"),
+            networks.get(f"{key}_interval") or figures["intervals"].get(key),
+        )
         cases = f"{counts[0]}/{counts[1]}" if counts else ""
         span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         row = (_number(networks[key]), cases, span, _number(baseline[key]), _number(PAPER.get(key), dash=""))
@@ -211,7 +260,10 @@ def _age_lines(report: EvaluationReport) -> list[str]:
 
 def _note_lines(report: EvaluationReport) -> list[str]:
     models = ", ".join(f"{m['name']} {m['version']} ({m['sha256'][:12]})" for m in report.models)
+    errors = {name: _number(value) for name, value in calibration_figures(report.patients).items()}
     return [
+        f"expected calibration error: metastasis {errors['metastasis_tiles']} (tiles), {errors['metastasis_patients']} "
+        f"(patients by their highest tile); bladder {errors['bladder_tiles']} (tiles)",
         f"weights: {models}; {report.seconds_per_patient:.2f} s per patient",
         "In brackets and in the last column the paper's figures on real patients (Liu et al.). Simulated patients",
         "prove that the method works as built; they do not tell how it does on real ones.",

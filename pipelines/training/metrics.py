@@ -113,6 +113,34 @@ def area_under_roc(truth: Sequence[bool], scores: Sequence[float]) -> float | No
 
 
 @dataclass(frozen=True)
+class CalibrationBin:
+    """Cases whose probability fell into one bin: their mean probability, and how often it was true."""
+
+    cases: int
+    probability: float
+    frequency: float
+
+
+def calibration(truth: Sequence[bool], probabilities: Sequence[float], bins: int = 10) -> tuple[CalibrationBin, ...]:
+    """Return the reliability of probabilities in equal bins of [0, 1], empty bins left out."""
+    labels, values = np.asarray(truth, bool), np.asarray(probabilities, float)
+    if labels.shape != values.shape:
+        raise ValueError(f"{labels.size} truths but {values.size} probabilities")
+    place = np.minimum((values * bins).astype(int), bins - 1)
+    return tuple(
+        CalibrationBin(int(here.sum()), float(values[here].mean()), float(labels[here].mean()))
+        for here in (place == number for number in range(bins))
+        if here.any()
+    )
+
+
+def calibration_error(bins: Sequence[CalibrationBin]) -> float | None:
+    """Return the expected calibration error: |probability - frequency|, averaged over the cases; None without any."""
+    cases = sum(b.cases for b in bins)
+    return sum(b.cases * abs(b.probability - b.frequency) for b in bins) / cases if cases else None
+
+
+@dataclass(frozen=True)
 class Overlap:
     """Pixels of truth, of the result and of both; sums of overlaps give pooled Dice."""
 

@@ -7,7 +7,14 @@ import itertools
 import numpy as np
 import pytest
 
-from pipelines.training.metrics import Decisions, Overlap, Proportion, area_under_roc
+from pipelines.training.metrics import (
+    Decisions,
+    Overlap,
+    Proportion,
+    area_under_roc,
+    calibration,
+    calibration_error,
+)
 
 
 def test_the_papers_own_table_comes_out_of_its_counts():
@@ -76,3 +83,21 @@ def test_roc_area_and_dice_agree_with_monai():
     a, b = rng.random((32, 32)) < 0.3, rng.random((32, 32)) < 0.3
     theirs = compute_dice(torch.from_numpy(b[None, None]).float(), torch.from_numpy(a[None, None]).float())
     assert Overlap.of(a, b).dice == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_calibration_by_hand():
+    bins = calibration([False, True, True, True], [0.05, 0.05, 0.95, 1.0])
+    assert [(b.cases, b.probability, b.frequency) for b in bins] == [
+        (2, pytest.approx(0.05), 0.5),
+        (2, pytest.approx(0.975), 1.0),
+    ]
+    assert calibration_error(bins) == pytest.approx((2 * 0.45 + 2 * 0.025) / 4)
+    assert calibration_error(()) is None
+
+
+def test_honest_probabilities_have_little_error_and_boasting_ones_much():
+    rng = np.random.default_rng(0)
+    chance = rng.random(20_000)
+    truth = (rng.random(20_000) < chance).tolist()
+    assert calibration_error(calibration(truth, chance.tolist())) < 0.02
+    assert calibration_error(calibration(truth, (chance > 0.5).astype(float).tolist())) == pytest.approx(0.25, abs=0.02)
