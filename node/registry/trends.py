@@ -93,11 +93,15 @@ def recent_patients(session: Session) -> list[PatientTrend]:
         .where(Job.pipeline == PIPELINE, Job.state == JobState.DONE.value)
         .order_by(Job.created_at.desc(), Job.id.desc())
         .limit(LOOKED_AT)
+        .execution_options(yield_per=100)  # most of them need not be read: enough patients are found before
     )
     newest: dict[tuple[Any, ...], Study] = {}
     for summary, study in rows:
-        if burden_of(summary) is not None and len(newest) < LISTED:
+        if burden_of(summary) is not None:
             newest.setdefault(_key(study), study)
+        if len(newest) == LISTED:
+            break
+    rows.close()
     studies = _studies_of_all(session, newest)
     measured = defaultdict(list)
     patient_of = {study.study_uid: key for key, several in studies.items() for study in several}
