@@ -1,6 +1,6 @@
 """`bone-scan`: metastases, bladder and tumour burden on planar whole-body bone scans.
 
-files -> `imaging.planar` (views) -> `header_checks`, `checks` -> `analysis` per view on the `engine` -> `findings`.
+files -> `planar.pipeline` (views, checks) -> `analysis` per view on the `engine` -> `findings`.
 After Liu et al., doi:10.3760/cma.j.cn321828-20200906-00337; every departure from the paper stands where it is made.
 
 This module stays cheap to import: torch comes with `load`.
@@ -8,21 +8,17 @@ This module stays cheap to import: torch comes with `load`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from pipelines.bone_scan.analysis import View, analyse
-from pipelines.bone_scan.checks import content_refusal, field_refusal
 from pipelines.bone_scan.engine import Engine
 from pipelines.bone_scan.findings import build_findings
-from pipelines.bone_scan.header_checks import header_refusal
-from pipelines.bone_scan.prepare import PreparedView, prepare_view
-from pipelines.contract import ComputeOptions, ContentRefused, Findings, Pipeline, PipelineInputs, Progress
+from pipelines.contract import ComputeOptions, Findings, PipelineInputs, Progress
 from pipelines.contract.provenance import Provenance, Stopwatch
-from pipelines.imaging.planar import PlanarScan, read_planar_scan
+from pipelines.planar.pipeline import PlanarPipeline
 
 
-class BoneScanPipeline(Pipeline):
+class BoneScanPipeline(PlanarPipeline):
     """The contract's `Pipeline` for whole-body bone scans."""
 
     name: ClassVar[str] = "bone-scan"
@@ -30,28 +26,8 @@ class BoneScanPipeline(Pipeline):
     title: ClassVar[str] = "Bone metastases and tumour burden on whole-body bone scans"
 
     def __init__(self) -> None:
+        super().__init__()
         self._engine: Engine | None = None
-        self._checked: tuple[PipelineInputs, PlanarScan, list[PreparedView]] | None = None
-
-    def check(self, inputs: PipelineInputs) -> None:
-        """Refuse what is no delayed whole-body bone scan; see `header_checks` and `checks`.
-
-        Raises
-        ------
-        ContentRefused
-            With the reason in a sentence.
-        """
-        self._checked = None
-        scan = _read(inputs)
-        views = []
-        for view in scan.views:
-            reason = field_refusal(view.counts, view.spacing_mm)
-            if not reason:
-                views.append(prepare_view(view.counts, view.spacing_mm))
-                reason = content_refusal(views[-1], view.name)
-            if reason:
-                raise ContentRefused(reason)
-        self._checked = inputs, scan, views
 
     def load(self, options: ComputeOptions) -> None:
         """Load the network.
@@ -77,7 +53,7 @@ class BoneScanPipeline(Pipeline):
         watch = Stopwatch()
         progress(0.0, "reading the scan")
         with watch.stage("read"):
-            scan, prepared = self._looked_at(inputs)
+            scan, prepared = self.looked_at(inputs)
         views = [
             View(view.counts, view.spacing_mm, view.name, ready)
             for view, ready in zip(scan.views, prepared, strict=True)
@@ -97,16 +73,3 @@ class BoneScanPipeline(Pipeline):
         findings = build_findings(scan, analyses, provenance)
         progress(1.0, "done")
         return findings
-
-    def _looked_at(self, inputs: PipelineInputs) -> tuple[PlanarScan, Sequence[PreparedView | None]]:
-        """Return what `check` read and prepared of the same inputs, once; else read them now."""
-        checked, self._checked = self._checked, None
-        if checked is not None and checked[0] == inputs:
-            return checked[1], checked[2]
-        scan = _read(inputs)
-        return scan, [None] * len(scan.views)
-
-
-def _read(inputs: PipelineInputs) -> PlanarScan:
-    # The two views may come as two series: a rule then names the second a companion, and both are one scan.
-    return read_planar_scan([path for series in inputs.series for path in series.paths], header_refusal)

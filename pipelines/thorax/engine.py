@@ -1,0 +1,103 @@
+"""The network at work: thorax images in, probabilities out, on whichever device was configured.
+
+weights (`pipelines.contract.weights`) -> network (`networks`) -> `judge`. The rest of the pipeline sees numpy arrays
+only. torch is imported inside; this module may be imported by anyone.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.contract import ComputeOptions, WeightsError
+from pipelines.contract.compute import Device, prepare_process
+from pipelines.contract.weights import ModelCard, load_model, weights_folders
+
+MODEL = "thorax-network"
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
+OUTPUTS = ("pixel: metastasis",)
+AGGREGATED = "aggregated"
+"""Entry of a card's recipe: True for weights that were trained on both views added."""
+
+
+class Engine:
+    """The network, loaded once per process."""
+
+    def __init__(self, network: Any, card: ModelCard, device: Device, precision: str):
+        self._network = network
+        self.card = card
+        self.device = device
+        self.precision = precision
+
+    @classmethod
+    def load(cls, options: ComputeOptions) -> Engine:
+        """Load the network.
+
+        Raises
+        ------
+        WeightsError
+            If weights are missing, damaged or of another network.
+        DeviceError
+            If the configured device cannot be used.
+        """
+        device = prepare_process(options)
+        network, card = _build(weights_folders(options.weights_dir, SHIPPED_WEIGHTS), device)
+        return cls(network, card, device, options.precision)
+
+    @property
+    def aggregated(self) -> bool:
+        """True if the weights want both views added."""
+        return bool(self.card.recipe.get(AGGREGATED, False))
+
+    def judge(self, images: np.ndarray) -> np.ndarray:
+        """Return the probability of metastasis of each pixel.
+
+        Parameters
+        ----------
+        images
+            float32 in [0, 1], (n, 256, 256), see `display`; 1 is hot.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, same shape.
+        """
+        import torch
+
+        with torch.inference_mode(), self._autocast():
+            batch = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)[:, None])
+            batch = batch.to(self.device.name).contiguous(memory_format=torch.channels_last)
+            logits = self._network(batch)
+            # The sigmoid is taken in fp32: bf16 has three digits, too few for a probability near 0 or 1.
+            probabilities: np.ndarray = logits.float().sigmoid()[:, 0].cpu().numpy()
+        return probabilities
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision != "bf16":
+            return nullcontext()
+        import torch
+
+        return torch.autocast("cuda" if self.device.is_cuda else "cpu", dtype=torch.bfloat16)
+
+
+def _build(folders: list[Path], device: Device) -> tuple[Any, ModelCard]:
+    """Load the weights into the network that their card names."""
+    import torch
+
+    from pipelines.thorax import networks
+
+    state, card = load_model(MODEL, folders)
+    if card.network != networks.NETWORK or card.outputs != OUTPUTS:
+        raise WeightsError(
+            f"{MODEL} {card.version}: made for network '{card.network}' with outputs {', '.join(card.outputs)}; this "
+            f"version needs {networks.NETWORK} with {', '.join(OUTPUTS)}. Install matching weights."
+        )
+    try:
+        network: Any = networks.RecurrentThoraxNetwork(**card.network_parameters)
+        network.load_state_dict(state, strict=True)
+    except (RuntimeError, TypeError) as error:
+        raise WeightsError(f"{MODEL} {card.version}: the weights do not fit the network ({error}).") from error
+    return network.eval().to(device.name, memory_format=torch.channels_last), card

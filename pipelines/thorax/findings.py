@@ -1,0 +1,109 @@
+"""From the foci of both views to `Findings`: segments, regions with closed curves, quantities, sentences.
+
+scan (where pixels came from) + analyses (what was computed) + model card -> a label map per source series, a region
+per focus, the study's quantities, the conclusion and its limitations. Nothing is written here.
+
+The wording never diagnoses: the network marks foci, a physician says what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipelines.contract import Findings, Quantity, Region, Segment, Segmentation
+from pipelines.contract.provenance import Provenance
+from pipelines.contract.weights import ModelCard
+from pipelines.imaging.planar import PlanarScan
+from pipelines.planar import codes
+from pipelines.planar.regions import display_of, focus_region, focus_segment
+from pipelines.planar.wording import (
+    FOCI_PER_VIEW,
+    WHAT_MAY_BE_WRONG,
+    body_details,
+    count_of,
+    scan_limitations,
+    shared_details,
+)
+from pipelines.thorax.analysis import ViewAnalysis
+
+ALGORITHM = "Thorax: recurrent dilated-inception network, semi-supervised (doi:10.3389/fmolb.2022.956720)"
+
+
+def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenance: Provenance) -> Findings:
+    """Assemble the findings; one analysis per view of the scan, in its order."""
+    segmentations: list[Segmentation] = []
+    regions: list[Region] = []
+    for source, indices in scan.groups():
+        members = [analyses[index] for index in indices]
+        segments, label_map, found = _segments(members, len(segmentations))
+        display = np.stack([display_of(analysis.counts, analysis.prepared) for analysis in members])
+        by_count = sorted(range(len(members)), key=lambda frame: -len(members[frame].found.foci))
+        segmentations.append(Segmentation(source, label_map, segments, display, True, tuple(by_count)))
+        regions += found
+    return Findings(
+        pipeline=provenance.pipeline,
+        pipeline_version=provenance.version,
+        algorithm_name=ALGORITHM,
+        models=tuple(card.identity for card in provenance.cards),
+        segmentations=tuple(segmentations),
+        regions=tuple(regions),
+        quantities=tuple(
+            Quantity(codes.FOCI, float(len(a.found.foci)), codes.FOCI_UNIT, method=f"thorax, {a.name} view")
+            for a in analyses
+        ),
+        conclusion=_conclusion(analyses),
+        limitations=_limitations(scan, analyses, provenance.cards),
+        details={
+            **shared_details(scan, provenance),
+            "images": [_view_details(v.polarity, a) for v, a in zip(scan.views, analyses, strict=True)],
+        },
+    )
+
+
+def _segments(
+    analyses: Sequence[ViewAnalysis], segmentation: int
+) -> tuple[tuple[Segment, ...], np.ndarray, list[Region]]:
+    """Number the foci of one source series, view by view."""
+    label_map = np.zeros((len(analyses), *analyses[0].counts.shape), dtype=np.uint16)
+    segments: list[Segment] = []
+    regions: list[Region] = []
+    for frame, analysis in enumerate(analyses):
+        for focus in analysis.found.foci:
+            number = len(segments) + 1
+            label_map[frame][analysis.found.numbers == focus.number] = number
+            segments.append(focus_segment(number, focus, analysis.name))
+            regions.append(focus_region(number, focus, analysis.name, frame, segmentation))
+    return tuple(segments), label_map.astype(np.uint8) if len(segments) < 256 else label_map, regions
+
+
+def _conclusion(analyses: Sequence[ViewAnalysis]) -> str:
+    numbers = [f"{count_of(len(a.found.foci), 'focus', 'foci')} on the {a.name} view" for a in analyses]
+    text = f"In the thorax the network marked {' and '.join(numbers)}"
+    largest = [(focus.counts_total, focus.location.words) for a in analyses for focus in a.found.foci]
+    if not largest:
+        return f"{text}; that does not exclude metastases."
+    return f"{text}, the one with most counts at: {max(largest)[1]}."
+
+
+def _limitations(scan: PlanarScan, analyses: Sequence[ViewAnalysis], cards: Sequence[ModelCard]) -> tuple[str, ...]:
+    said = [*scan_limitations(scan, [a.prepared for a in analyses], cards)]
+    said.append("Only the thorax was looked at, from the neck down to the pelvis; skull, hips and legs were not.")
+    if not all(a.crop.found for a in analyses):
+        said.append("The neck was not seen: where the thorax begins was taken from the body's proportions.")
+    return (*said, FOCI_PER_VIEW, WHAT_MAY_BE_WRONG)
+
+
+def _view_details(polarity: str, analysis: ViewAnalysis) -> dict[str, object]:
+    first, _ = analysis.crop.rows(analysis.prepared.counts.shape[0])
+    return {
+        "view": analysis.name,
+        "polarity": polarity,
+        **body_details(analysis.prepared),
+        "thorax": {
+            "first_working_row": first.start,
+            "last_working_row": first.stop - 1,
+            "neck_found": analysis.crop.found,
+        },
+    }
