@@ -1,7 +1,7 @@
 """The result of an evaluation and its table, in the form of the paper's table 6.
 
-`EvaluationReport` holds the score of every image; every figure is computed from them on demand, so a table, the JSON and
-the model card cannot disagree. Reads no image and runs no network.
+`EvaluationReport` holds the score of every image; every figure is computed from them on demand, so a table, the JSON
+and the model card cannot disagree. Reads no image and runs no network.
 """
 
 from __future__ import annotations

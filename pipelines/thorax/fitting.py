@@ -18,7 +18,8 @@ from torch import nn
 from pipelines.thorax.dataset import ThoraxImage
 from pipelines.thorax.losses import LossSettings, semi_supervised, warm_up
 from pipelines.thorax.networks import RecurrentThoraxNetwork
-from pipelines.thorax.sampling import PatchSampler
+from pipelines.thorax.sampling import AUGMENT, PatchSampler
+from pipelines.training.augment import AugmentSettings
 from pipelines.training.loop import LoopSettings, Trainer
 
 EPOCHS = 400
@@ -32,7 +33,7 @@ class Recipe:
     """How a network is fitted.
 
     loop : of both parts together; its steps and seconds are shared out. warm_up : share of them for the warm-up.
-    labelled_share : see `PatchSampler`. loss : of the second part.
+    labelled_share : see `PatchSampler`. loss : of the second part. augment : None for no augmentation.
     """
 
     loop: LoopSettings
@@ -40,6 +41,7 @@ class Recipe:
     warm_up: float
     labelled_share: float | None = None
     loss: LossSettings = field(default_factory=LossSettings)
+    augment: AugmentSettings | None = AUGMENT
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -78,13 +80,13 @@ def fit(
     steps = 0
     if first:
         _run_steps(network, 1)
-        sampler = PatchSampler(labelled, recipe.batch, seed)
+        sampler = PatchSampler(labelled, recipe.batch, seed, settings=recipe.augment)
         # The rate falls only once, at the end of everything; the average smooths the end of this part.
         loop = replace(_part(recipe.loop, first), schedule="constant")
         steps += _stage(network, loop, folder / "warm-up", sampler, _warm, device, _within(progress, 0, first))
     if first < 1.0:
         _run_steps(network, None)
-        sampler = PatchSampler(images, recipe.batch, seed + 1, recipe.labelled_share)
+        sampler = PatchSampler(images, recipe.batch, seed + 1, recipe.labelled_share, recipe.augment)
 
         def loss(net: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
             shown, labels, known = batch

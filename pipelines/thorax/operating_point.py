@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import nn
 
 from pipelines.thorax.dataset import ThoraxImage
-from pipelines.thorax.networks import RecurrentThoraxNetwork
 from pipelines.thorax.prediction import predict
 from pipelines.training.metrics import Overlap
 
@@ -22,8 +22,8 @@ IMAGES = 120
 """Labelled images with lesions that the threshold is chosen on."""
 
 
-def set_operating_point(network: RecurrentThoraxNetwork, labelled: Sequence[ThoraxImage]) -> float | None:
-    """Move the head's bias so that the threshold with the best mean Dice is 0.5; return that threshold.
+def set_operating_point(network: nn.Module, labelled: Sequence[ThoraxImage]) -> float | None:
+    """Move the last convolution's bias so that the threshold with the best mean Dice is 0.5; return that threshold.
 
     Without a labelled image that shows a lesion the network stays as it is, and None is returned.
     """
@@ -31,7 +31,7 @@ def set_operating_point(network: RecurrentThoraxNetwork, labelled: Sequence[Thor
     if not images:
         return None
     best = best_threshold(predict(network, images), [image.lesions for image in images])
-    bias = network.head.bias
+    bias = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1].bias
     assert bias is not None
     with torch.no_grad():
         bias -= math.log(best / (1 - best))

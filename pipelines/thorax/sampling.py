@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from pipelines.thorax.dataset import ThoraxImage
-from pipelines.thorax.display import GAMMA, UPPER_LEVEL
+from pipelines.thorax.display import GAMMA, UPPER_LEVEL, shown
 from pipelines.training.augment import AugmentSettings, augment
 
 PATCH_PIXELS = 128
@@ -43,6 +43,7 @@ class PatchSampler:
     """Draws batches: input float32 (n, 1, p, p), label float32 (n, 1, p, p), whether it has one bool (n,).
 
     labelled_share : share of the patches from images with labels; None draws images evenly, with or without.
+    settings : ranges of the augmentation, None for none.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class PatchSampler:
         batch: int,
         seed: int,
         labelled_share: float | None = None,
-        settings: AugmentSettings = AUGMENT,
+        settings: AugmentSettings | None = AUGMENT,
     ) -> None:
         self.images = images
         self.labelled = [i for i, image in enumerate(images) if image.labelled]
@@ -72,11 +73,13 @@ class PatchSampler:
         levels = np.stack([_patch(image.level, *corner) for image, *corner in picks]).astype(np.float32)[:, None]
         labels = np.stack([_patch(image.lesions, *corner) for image, *corner in picks]).astype(np.int64)
         units = np.array([image.counts_per_level for image, *_ in picks], np.float32)
-        shown, moved = augment(
-            torch.from_numpy(levels), torch.from_numpy(labels), torch.from_numpy(units), self.settings, self.generator
-        )
+        images, truth = torch.from_numpy(shown(levels)), torch.from_numpy(labels)
+        if self.settings is not None:
+            images, truth = augment(
+                torch.from_numpy(levels), truth, torch.from_numpy(units), self.settings, self.generator
+            )
         labelled = torch.tensor([image.labelled for image, *_ in picks])
-        return shown.contiguous(memory_format=torch.channels_last), moved[:, None].float(), labelled
+        return images.contiguous(memory_format=torch.channels_last), truth[:, None].float(), labelled
 
     def _pick(self) -> tuple[ThoraxImage, int, int]:
         """Draw an image and the patch's corner."""
