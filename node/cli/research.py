@@ -14,19 +14,15 @@ from node.cli.progress import progress_bar
 from node.errors import ConfigurationError
 
 PHANTOMS = ("bone-scan", "lumbar-mr", "spect-ct")
-TRAINABLE = ("bone-scan", "lumbar", "spect-ct")
-PLANNED_PIPELINES = ("thorax",)
-EVALUATED = {"bone-scan": 50, "lumbar": 60, "spect-ct": 30}
+TRAINABLE = ("bone-scan", "lumbar", "spect-ct", "thorax")
+EVALUATED = {"bone-scan": 50, "lumbar": 60, "spect-ct": 30, "thorax": 200}
 """Patients of an evaluation where no number is given."""
 
 
-def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str) -> None:
-    """Refuse a name that is not there, and tell one that is planned from one that never was."""
-    if name in there:
-        return
-    if name in planned:
-        raise ConfigurationError([f"{what} '{name}' is planned but not in this version; there is: {', '.join(there)}"])
-    raise click.BadParameter(f"there is no {what} '{name}'; there is: {', '.join(there)}")
+def _here(name: str, there: tuple[str, ...], what: str) -> None:
+    """Refuse a name that is not there."""
+    if name not in there:
+        raise click.BadParameter(f"there is no {what} '{name}'; there is: {', '.join(there)}")
 
 
 @click.command()
@@ -37,7 +33,7 @@ def _here(name: str, there: tuple[str, ...], planned: tuple[str, ...], what: str
 @click.option("--companions", is_flag=True, help="lumbar-mr: also T1, STIR and axial T2 series of each examination.")
 def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -> None:
     """Make simulated studies of KIND (bone-scan, lumbar-mr, spect-ct) as DICOM, each with its truth masks beside it."""
-    _here(kind, PHANTOMS, (), "phantom")
+    _here(kind, PHANTOMS, "phantom")
     from pipelines.phantoms import generate
     from pipelines.phantoms.lumbar import generate_lumbar
     from pipelines.phantoms.spect_ct import generate as generate_spect_ct
@@ -59,19 +55,25 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
 @click.argument("pipeline")
 @click.option("--preset", type=click.Choice(["default", "paper"]), default="default", show_default=True)
 @click.option(
-    "--patients", type=click.IntRange(min=4), help="Simulated patients (bone-scan 400, lumbar 300, spect-ct 100)."
+    "--patients", type=click.IntRange(min=4), help="Simulated patients (lumbar 300, spect-ct 100, others 400)."
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Steps (the preset's by default).")
 @click.option(
     "--start",
     type=click.Path(exists=True, path_type=Path),
-    help="Folder of weights to go on from (random ones by default).",
+    help="bone-scan, lumbar: folder of weights to go on from (random ones by default).",
 )
 @click.option(
     "--only",
     type=click.Choice(["cache", "coarse", "fine", "network"]),
     help="lumbar, spect-ct: the simulated patients alone (cache), or one network on what there is of them.",
 )
+@click.option(
+    "--labelled-fraction",
+    type=click.FloatRange(0, 1),
+    help="thorax: share of the patients whose labels are used (0.37).",
+)
+@click.option("--aggregated", is_flag=True, help="thorax: learn from both views added.")
 @click.option(
     "--hours",
     default=0.0,
@@ -86,52 +88,68 @@ def train(
     pipeline: str,
     start: Path | None,
     only: str | None,
+    labelled_fraction: float | None,
+    aggregated: bool,
     patients: int | None,
     hours: float,
     out_dir: Path,
     **common: Any,
 ) -> None:
     """Train the networks of PIPELINE on simulated patients by the paper's recipe; resumes from its checkpoints."""
-    _here(pipeline, TRAINABLE, PLANNED_PIPELINES, "pipeline")
+    _here(pipeline, TRAINABLE, "pipeline")
+    _refuse_options_of_others(
+        pipeline,
+        {
+            "--start": (start, ("bone-scan", "lumbar")),
+            "--only": (only, ("lumbar", "spect-ct")),
+            "--labelled-fraction": (labelled_fraction, ("thorax",)),
+            "--aggregated": (aggregated, ("thorax",)),
+        },
+    )
     if patients is not None:
         common["patients"] = patients
     with progress_bar("training") as report:
+        common |= {"seconds": hours * 3600, "out": out_dir, "progress": report}
         if pipeline == "lumbar":
             if only == "network":
                 raise click.UsageError("--only network: lumbar has two, coarse and fine")
             from pipelines.lumbar.train import train as train_lumbar
 
-            cards = train_lumbar(
-                **common, start=start, only=only or "", seconds=hours * 3600, out=out_dir, progress=report
-            )
+            cards = train_lumbar(**common, start=start, only=only or "")
         elif pipeline == "spect-ct":
-            _only_for("bone-scan, lumbar", {"--start": start})
             if only not in (None, "cache", "network"):
                 raise click.UsageError(f"--only {only}: a stage of lumbar; spect-ct knows cache and network")
             from pipelines.spect_ct.train import train as train_spect_ct
 
-            cards = train_spect_ct(**common, only=only or "", seconds=hours * 3600, out=out_dir, progress=report)
+            cards = train_spect_ct(**common, only=only or "")
+        elif pipeline == "thorax":
+            from pipelines.thorax.train import PAPERS_FRACTION
+            from pipelines.thorax.train import train as train_thorax
+
+            fraction = PAPERS_FRACTION if labelled_fraction is None else labelled_fraction
+            cards = (train_thorax(**common, labelled_fraction=fraction, aggregated=aggregated),)
         else:
-            _only_for("lumbar, spect-ct", {"--only": only})
             from pipelines.bone_scan.train import train as train_bone_scan
 
-            cards = (train_bone_scan(**common, start=start, seconds=hours * 3600, out=out_dir, progress=report),)
+            cards = (train_bone_scan(**common, start=start),)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
     if cards:
         click.echo("measure them with `osteon evaluate`, install them with `osteon models install`")
 
 
-def _only_for(pipeline: str, options: dict[str, object]) -> None:
-    """Refuse options that belong to another pipeline's recipe."""
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise click.UsageError(f"{', '.join(given)}: an option of {pipeline}; leave it out")
+def _refuse_options_of_others(pipeline: str, options: dict[str, tuple[object, tuple[str, ...]]]) -> None:
+    """Refuse options that were given but belong to other pipelines; None and False are not given."""
+    for name, (value, pipelines) in options.items():
+        if value is not None and value is not False and pipeline not in pipelines:
+            raise click.UsageError(f"{name}: an option of {', '.join(pipelines)}; leave it out")
 
 
 @click.command()
 @click.argument("pipeline")
-@click.option("--count", type=click.IntRange(min=2), help="Held-out patients (bone-scan 50, lumbar 60, spect-ct 30).")
+@click.option(
+    "--count", type=click.IntRange(min=2), help="Held-out patients (bone-scan 50, lumbar 60, spect-ct 30, thorax 200)."
+)
 @click.option("--seed", type=click.IntRange(min=0), help="First held-out seed; by default one that training never saw.")
 @click.option(
     "--preset",
@@ -148,8 +166,13 @@ def _only_for(pipeline: str, options: dict[str, object]) -> None:
     "--out",
     "out_dir",
     type=click.Path(path_type=Path),
-    help="Folder for pictures: of every result (lumbar, spect-ct), of the figures (bone-scan).",
+    help="Folder for pictures: of every result (lumbar, spect-ct), of the figures (bone-scan); thorax: for the curve and "
+    "what was trained for it.",
 )
+@click.option("--curve", is_flag=True, help="thorax: train with 0, 10, 37 and 100 % of the labels, draw the curve.")
+@click.option("--ablations", is_flag=True, help="thorax: train the other rows of the paper's tables 3, 5 and 6.")
+@click.option("--minutes", type=click.FloatRange(min=0.01), help="thorax: training of each such row (30).")
+@click.option("--cache", type=click.Path(path_type=Path), help="thorax: folder of simulated patients (.cache).")
 @click.option("--record", is_flag=True, help="Write the figures into the model cards of --weights.")
 @click.option("--json", "as_json", is_flag=True, help="All figures, and every patient's, as JSON.")
 def evaluate(
@@ -160,13 +183,31 @@ def evaluate(
     weights: Path | None,
     real: Path | None,
     out_dir: Path | None,
+    curve: bool,
+    ablations: bool,
+    minutes: float | None,
+    cache: Path | None,
     record: bool,
     as_json: bool,
 ) -> None:
     """Print the paper's table for our weights on held-out simulated patients, the paper's figures beside it."""
-    _here(pipeline, TRAINABLE, PLANNED_PIPELINES, "pipeline")
+    _here(pipeline, TRAINABLE, "pipeline")
     if record and weights is None:
         raise click.UsageError("--record: name the folder of weights whose cards take the figures, with --weights")
+    _refuse_options_of_others(
+        pipeline,
+        {
+            "--real": (real, ("lumbar",)),
+                        "--curve": (curve, ("thorax",)),
+            "--ablations": (ablations, ("thorax",)),
+            "--minutes": (minutes, ("thorax",)),
+            "--cache": (cache, ("thorax",)),
+        },
+    )
+    if curve or ablations:
+        outcome = _compare_thorax(curve, ablations, minutes or 30.0, count, seed, out_dir, cache)
+        click.echo(json.dumps(outcome.to_json(), indent=2) if as_json else outcome.table())
+        return
     more: dict[str, Any] = {}
     module: Any
     if pipeline == "lumbar":
@@ -174,12 +215,14 @@ def evaluate(
 
         more = {"real": real, "out": out_dir}
     elif pipeline == "spect-ct":
-        _only_for("lumbar", {"--real": real})
         from pipelines.spect_ct import evaluate as module
 
         more = {"out": out_dir}
+    elif pipeline == "thorax":
+        from pipelines.thorax import evaluate as module
+
+        more = {"cache": cache} if cache else {}
     else:
-        _only_for("lumbar", {"--real": real})
         from pipelines.bone_scan import evaluate as module
 
         more = {"out": out_dir}
@@ -196,3 +239,25 @@ def evaluate(
     if record and weights is not None:
         module.measure_into_cards(outcome, weights)
     click.echo(json.dumps(outcome.to_json(), indent=2) if as_json else outcome.table())
+
+
+def _compare_thorax(
+    curve: bool, ablations: bool, minutes: float, count: int | None, seed: int | None, out: Path | None,
+    cache: Path | None,
+) -> Any:  # fmt: skip
+    """Train and measure the rows of the paper's comparisons, draw the curve."""
+    from pipelines.planar.dataset import DEFAULT_CACHE
+    from pipelines.thorax.evaluate import EVALUATION_SEED, PATIENTS
+    from pipelines.thorax.experiment_report import ExperimentReport, draw_curve
+    from pipelines.thorax.experiments import ABLATIONS, CURVE, LEARNED_FROM
+    from pipelines.thorax.experiments import run as run_experiments
+
+    chosen = (CURVE if curve else ()) + (ABLATIONS if ablations else ())
+    folder = out or Path("thorax-comparison")
+    held_out = (EVALUATION_SEED if seed is None else seed, count or PATIENTS)
+    with progress_bar("training and measuring") as report:
+        rows = run_experiments(
+            chosen, minutes, folder, held_out=held_out, cache=cache or DEFAULT_CACHE, progress=report
+        )
+    drawn = draw_curve(rows[: len(CURVE)], minutes, folder / "thorax-labels.png") if curve else None
+    return ExperimentReport(tuple(rows), minutes, LEARNED_FROM, drawn)

@@ -29,6 +29,9 @@ from pipelines.thorax.scores import ImageScore, figures, intervals
 UNET_FEATURES = (24, 32, 64, 128, 256, 24)
 """A U-Net of about the size of the complete network."""
 
+LEARNED_FROM = 400
+"""Simulated patients, labelled or not."""
+
 ExperimentProgress = Callable[[float, str], None]
 
 
@@ -111,7 +114,7 @@ def run(
     minutes: float,
     out: Path,
     *,
-    patients: int = 400,
+    patients: int = LEARNED_FROM,
     held_out: tuple[int, int] = (500_000, 100),
     seed: int = 0,
     cache: Path = DEFAULT_CACHE,

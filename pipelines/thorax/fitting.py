@@ -54,8 +54,8 @@ RECIPES: Mapping[str, Recipe] = {
     "default": Recipe(
         LoopSettings(steps=6000, learning_rate=5e-4, schedule="cosine", average=0.99),
         batch=8,
-        warm_up=0.6,
-        labelled_share=0.5,
+        warm_up=0.65,
+        labelled_share=0.7,
         loss=LossSettings(unsupervised=0.5, length=0.1, guide=1.0),
     ),
 }

@@ -104,12 +104,21 @@ def test_a_folder_without_dicom_ends_with_2_and_says_so(osteon: Osteon, tmp_path
     assert "no DICOM file under" in done.stderr
 
 
-def test_a_planned_pipeline_is_told_from_a_phantom_that_never_was(osteon: Osteon, tmp_path: Path) -> None:
-    planned = osteon("train", "thorax", "--out", str(tmp_path))
-    unknown = osteon("phantom", "unicorn", "--out", str(tmp_path))
-    assert planned.returncode == unknown.returncode == 2
-    assert "planned but not in this version" in planned.stderr
-    assert "there is no phantom 'unicorn'" in unknown.stderr
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("phantom", "unicorn", "--out"), "there is no phantom 'unicorn'"),
+        (("train", "unicorn", "--out"), "there is no pipeline 'unicorn'"),
+        (("train", "bone-scan", "--aggregated", "--out"), "--aggregated: an option of thorax"),
+        (("evaluate", "lumbar", "--curve", "--out"), "--curve: an option of thorax"),
+    ],
+)
+def test_names_that_never_were_and_options_of_others_are_usage_errors(
+    osteon: Osteon, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = osteon(*arguments, str(tmp_path))
+    assert done.returncode == 2
+    assert said in done.stderr
 
 
 def test_content_that_is_no_bone_scan_ends_with_3_and_the_reason(
