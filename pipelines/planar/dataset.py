@@ -99,17 +99,21 @@ def patient_path(folder: Path, seed: int) -> Path:
     return folder / f"{seed:06d}.npz"
 
 
-def _write_patient(job: tuple[int, str, Path]) -> None:
-    seed, preset, folder = job
-    patient = prepare_patient(simulate_bone_scan(seed, preset))
+def save_patient(patient: TrainingPatient, folder: Path) -> None:
+    """Write a patient into a cache folder."""
     arrays: dict[str, np.ndarray] = {}
     for number, view in enumerate(patient.views):
         arrays[f"level{number}"] = view.level
         arrays[f"labels{number}"] = view.labels
         arrays[f"unit{number}"] = np.array(view.counts_per_level, np.float32)
-    partial = folder / f".{seed:06d}.partial.npz"
+    partial = folder / f".{patient.seed:06d}.partial.npz"
     np.savez(partial, allow_pickle=False, **arrays)
-    partial.replace(patient_path(folder, seed))
+    partial.replace(patient_path(folder, patient.seed))
+
+
+def _write_patient(job: tuple[int, str, Path]) -> None:
+    seed, preset, folder = job
+    save_patient(prepare_patient(simulate_bone_scan(seed, preset)), folder)
 
 
 def _read_patient(path: Path, seed: int) -> TrainingPatient:
