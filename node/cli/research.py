@@ -38,8 +38,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
     from pipelines.phantoms.lumbar import generate_lumbar
     from pipelines.phantoms.spect_ct import generate as generate_spect_ct
 
-    if kind != "lumbar-mr":
-        _only_for("lumbar-mr", {"--companions": companions or None})
+    _refuse_options_of_others(kind, {"--companions": (companions, ("lumbar-mr",))})
     make: dict[str, Callable[..., list[Path]]] = {
         "bone-scan": generate,
         "lumbar-mr": partial(generate_lumbar, companions=companions),

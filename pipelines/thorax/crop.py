@@ -155,7 +155,7 @@ def crop_refusal(views: Sequence[PreparedView], crop: ThoraxCrop) -> str | None:
             "Neither a neck nor an end of the body is in the image, so where the thorax lies cannot be told; send the "
             "whole body."
         )
-    body = views[0].mask.any(axis=1)
+    body = np.asarray(views[0].mask.any(axis=1))
     inside = int(body[max(crop.first_row, 0) : max(crop.first_row + CROP_PIXELS, 0)].sum())
     if inside < MINIMUM_ROWS:
         return (

@@ -88,7 +88,7 @@ class StepNorm(nn.Module):
 def _unit(ins: int, out: int, kernel: int | tuple[int, int], steps: int, dilation: int = 1, stride: int = 1) -> Any:
     """Convolution that keeps the size (or halves it), BN, PReLU."""
     sides = (kernel, kernel) if isinstance(kernel, int) else kernel
-    padding = tuple(dilation * (side - 1) // 2 for side in sides)
+    padding = (dilation * (sides[0] - 1) // 2, dilation * (sides[1] - 1) // 2)
     return nn.Sequential(
         nn.Conv2d(ins, out, sides, stride, padding, dilation, bias=False), StepNorm(out, steps), nn.PReLU(out)
     )

@@ -91,8 +91,10 @@ def intervals(scores: Sequence[ImageScore]) -> dict[str, tuple[float, float] | N
         if score.overlap.truth:
             by_patient.setdefault(score.patient, []).append(score)
 
-    def mean_of(name: str, patients: Sequence[list[ImageScore]]) -> float:
-        return float(np.mean([getattr(score, name) for images in patients for score in images]))
+    def interval(name: str) -> tuple[float, float] | None:
+        def mean(patients: Sequence[list[ImageScore]]) -> float:
+            return float(np.mean([getattr(score, name) for images in patients for score in images]))
 
-    cases = list(by_patient.values())
-    return {name: bootstrap_interval(cases, lambda drawn, n=name: mean_of(n, drawn)) for name in FIGURES}
+        return bootstrap_interval(list(by_patient.values()), mean)
+
+    return {name: interval(name) for name in FIGURES}
