@@ -165,8 +165,8 @@ def _refuse_options_of_others(pipeline: str, options: dict[str, tuple[object, tu
     "--out",
     "out_dir",
     type=click.Path(path_type=Path),
-    help="Folder for pictures: of every result (lumbar, spect-ct), of the figures (bone-scan); thorax: for the curve and "
-    "what was trained for it.",
+    help="Folder for pictures: of every result (lumbar, spect-ct), of the figures (bone-scan), of the curve and for "
+    "what was trained for it (thorax).",
 )
 @click.option("--curve", is_flag=True, help="thorax: train with 0, 10, 37 and 100 % of the labels, draw the curve.")
 @click.option("--ablations", is_flag=True, help="thorax: train the other rows of the paper's tables 3, 5 and 6.")
@@ -197,7 +197,7 @@ def evaluate(
         pipeline,
         {
             "--real": (real, ("lumbar",)),
-                        "--curve": (curve, ("thorax",)),
+            "--curve": (curve, ("thorax",)),
             "--ablations": (ablations, ("thorax",)),
             "--minutes": (minutes, ("thorax",)),
             "--cache": (cache, ("thorax",)),
