@@ -28,8 +28,14 @@ from pipelines.lumbar.lumbosacral import (
 )
 from pipelines.lumbar.partition import Boundary, find_boundaries, fit_plane, in_tube, profile_of
 
-REMNANT_MM3 = 250.0
-"""Disc within the sacrum that is worth a word."""
+REMNANT_MM3 = 1000.0
+"""Disc within the sacrum that is worth a word; networks strew less than this over the segments of any sacrum."""
+
+DOUBTFUL_MM3 = 2000.0
+"""Bone called body below the lumbosacral boundary that makes the boundary doubtful: a tenth of a first segment."""
+
+FIRST_SEGMENT_MM = 35.0
+"""Bone called body further below the boundary than the first sacral segment reaches is bowel or bladder."""
 
 
 @dataclass
@@ -174,9 +180,10 @@ def _settle_lumbosacral(spine: Spine, voxel_mm3: float) -> None:
     spine.body_interval = assign_bodies(spine.bodies, spine.boundaries)
     below = spine.body_interval == len(spine.boundaries)
     if ends_in_sacrum and below.any():
-        if below.sum() * voxel_mm3 >= MISPLACED_MM3:
+        first_segment = below & (spine.boundaries[-1].beyond_mm(spine.bodies.local) < FIRST_SEGMENT_MM)
+        if first_segment.sum() * voxel_mm3 >= DOUBTFUL_MM3:
             spine.remarks.add("sacrum_was_body")
-        spine.sacrum = joined(spine.sacrum, spine.bodies.select(below))
+        spine.sacrum = joined(spine.sacrum, spine.bodies.select(first_segment))
         spine.bodies, spine.body_interval = spine.bodies.select(~below), spine.body_interval[~below]
 
 

@@ -204,3 +204,25 @@ def test_cord_and_canal_make_one_sac(levels: LevelMap, labels: np.ndarray) -> No
     figures = measure(levels)
     assert figures.sac_volume_ml.value == pytest.approx(np.isin(labels, (CANAL, CORD)).sum() * voxel_ml, rel=0.01)
     assert figures.cord_volume_ml.value == pytest.approx((labels == CORD).sum() * voxel_ml, rel=0.01)
+
+
+def test_what_networks_strew_below_the_first_sacral_segment_makes_no_level_doubtful(labels: np.ndarray) -> None:
+    strewn = labels.copy()
+    points = places()
+    x, y, z = np.moveaxis(points, -1, 0)
+    strewn[(np.abs(x) < 10) & (np.abs(y - 2) < 12) & (z < -44) & (z > -64) & (labels != SACRUM)] = BODY
+    strewn[(np.abs(x) < 6) & (np.abs(z + 34) < 2) & (labels == SACRUM) & (y > 2) & (y < 20)] = DISC
+    assert (strewn == BODY).sum() > (labels == BODY).sum()
+    levels = name_levels(strewn, SPACING)
+    assert names(levels, BODY) == ["T12", "L1", "L2", "L3", "L4", "L5"]
+    assert not flags(levels) & {"levels_uncertain", "transitional", "body_reassigned"}
+
+
+def test_a_part_of_the_first_sacral_segment_called_body_is_taken_back_and_said(labels: np.ndarray) -> None:
+    mistaken = labels.copy()
+    z = places()[..., 2]
+    mistaken[(labels == SACRUM) & (z > -12)] = BODY
+    levels = name_levels(mistaken, SPACING)
+    assert names(levels, BODY) == ["T12", "L1", "L2", "L3", "L4", "L5"]
+    assert {"body_reassigned", "levels_uncertain"} <= flags(levels)
+    assert (levels.structures[(labels == SACRUM) & (z > -12)] == SACRUM).mean() > 0.95
