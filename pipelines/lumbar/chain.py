@@ -139,8 +139,14 @@ def _front_of_sac(labels: np.ndarray, spacing_mm: tuple[float, float, float]) ->
 
 
 def _top_of_sacrum(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
-    """Return the row in mm above which a twentieth of the sacrum lies; infinity without a sacrum worth the name."""
-    per_row = (labels == SACRUM).sum(axis=(0, 2))
+    """Return the row in mm above which a twentieth of the sacrum lies; infinity without a sacrum worth the name.
+
+    Only its largest piece counts: bone of a thoracic body that is called sacrum must not disown all bodies below it.
+    """
+    pieces, number = ndimage.label(labels == SACRUM)
+    if not number:
+        return float("inf")
+    per_row = (pieces == np.bincount(pieces.ravel())[1:].argmax() + 1).sum(axis=(0, 2))
     if per_row.sum() * np.prod(spacing_mm) < 2000.0:
         return float("inf")
     return float(np.searchsorted(np.cumsum(per_row), 0.05 * per_row.sum()) * spacing_mm[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.lumbar.chain import find_chain
 from pipelines.lumbar.classes import BODY, CANAL, CORD, DISC, FORAMEN, SACRUM
 from pipelines.lumbar.instances import LevelMap
 from pipelines.lumbar.levels import name_levels
@@ -97,6 +98,20 @@ def test_a_body_in_the_pelvis_is_none_of_the_spine(labels: np.ndarray) -> None:
     assert names(levels, BODY) == ["T12", "L1", "L2", "L3", "L4", "L5"]
     assert "bodies_rejected" in flags(levels)
     assert not (levels.structures[:, 270:295, 2:25] == BODY).any()
+
+
+def test_a_part_of_a_thoracic_body_called_sacrum_disowns_no_body_below(labels: np.ndarray) -> None:
+    mistaken = labels.copy()
+    x, _, z = np.moveaxis(places(), -1, 0)
+    base = LEVELS.index("T12") * STEP_MM + DISC_MM
+    # More than a twentieth of the sacrum, in the back of T12.
+    mistaken[(labels == BODY) & (z > base + 4) & (z < base + 20) & (places()[..., 1] > 2) & (np.abs(x) < 14)] = SACRUM
+    assert (mistaken[:, :80] == SACRUM).sum() > 0.05 * (mistaken == SACRUM).sum()
+    # The lower bodies are found by their middle only: smaller than most, they need their good place to be kept.
+    mistaken[(labels == BODY) & (z < LEVELS.index("L3") * STEP_MM) & (np.abs(x) > 10)] = 0
+    lowest_mm = find_chain(mistaken, SPACING)[:, 1].max()
+    assert lowest_mm == pytest.approx(vertebra_row("L5") + BODY_MM / 2, abs=1.5)
+    assert names(name_levels(mistaken, SPACING), BODY) == ["T12", "L1", "L2", "L3", "L4", "L5"]
 
 
 def test_specks_are_removed_and_enclosed_holes_filled(labels: np.ndarray) -> None:

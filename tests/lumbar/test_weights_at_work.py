@@ -74,13 +74,18 @@ def test_the_result_says_which_weights_and_that_they_never_saw_a_patient(finding
     assert findings.table is not None and len(findings.table.rows) >= 3
 
 
+@pytest.mark.parametrize("kind", ["noise", "water bottle"])
 def test_a_picture_without_a_spine_is_refused_whatever_its_header_says(
-    pipeline: LumbarPipeline, study: Path, tmp_path: Path
+    pipeline: LumbarPipeline, study: Path, tmp_path: Path, kind: str
 ) -> None:
     noise = np.random.default_rng(0)
     for path in (study / "sag-t2").glob("*.dcm"):
         dataset = dcmread(path)
-        dataset.PixelData = noise.integers(0, 300, (dataset.Rows, dataset.Columns), np.uint16).tobytes()
+        rows, columns = np.ogrid[-1 : 1 : dataset.Rows * 1j, -1 : 1 : dataset.Columns * 1j]
+        pixels = noise.integers(0, 300, (dataset.Rows, dataset.Columns)).astype(float)
+        if kind == "water bottle":
+            pixels = 500.0 * (rows**2 + 2 * columns**2 < 0.9) + pixels / 10
+        dataset.PixelData = pixels.astype(np.uint16).tobytes()
         dataset.save_as(tmp_path / path.name)
     inputs = PipelineInputs(group_series([tmp_path]))
     pipeline.check(inputs)
