@@ -22,6 +22,7 @@ from pipelines.lumbar.findings import build_findings
 from pipelines.lumbar.instances import LevelMap
 from pipelines.lumbar.levels import name_levels
 from pipelines.lumbar.measurements import measure
+from pipelines.lumbar.wording import UNSURE
 
 if TYPE_CHECKING:
     from pipelines.lumbar.cascade import CascadeResult, LumbarCascade
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 FEWEST_VERTEBRAE = 3
 """With fewer marked the picture is not that of a lumbar spine, whatever its header says."""
 
-LEAST_SURE = 0.78
-"""Mean probability of the voxels called body below which there is none: real and simulated spines have 0.87 to 0.93,
-noise 0.74, an even ellipse 0.64. These networks always see some spine."""
+LEAST_SURE, USUALLY_SURE = 0.70, 0.80
+"""Mean probability of the voxels called body below which there is no spine, and below which the result says so.
+Real and simulated spines have 0.87 to 0.93, the worst simulated one seen 0.77, noise 0.74, an even ellipse 0.64:
+these networks see some spine in everything."""
 
 
 class LumbarPipeline(Pipeline):
@@ -90,7 +92,9 @@ class LumbarPipeline(Pipeline):
         progress(0.8, "naming the levels")
         with watch.stage("name levels"):
             levels = name_levels(found.labels, volume.spacing_mm)
-            _refuse_no_spine(volume, levels, found)
+            sure = _sure(found, levels)
+            _refuse_no_spine(volume, levels, sure)
+            flags = (*found.flags, UNSURE) if sure < USUALLY_SURE else found.flags
         progress(0.85, "measuring")
         with watch.stage("measure"):
             measured = measure(levels)
@@ -103,7 +107,7 @@ class LumbarPipeline(Pipeline):
             self._cascade.precision,
             watch.seconds,
         )
-        findings = build_findings(volume, levels, measured, provenance, found.flags, (*stack.remarks, *remarks))
+        findings = build_findings(volume, levels, measured, provenance, flags, (*stack.remarks, *remarks))
         progress(1.0, "done")
         return findings
 
@@ -113,13 +117,18 @@ def _refuse_blank(volume: Volume) -> None:
         raise ContentRefused(f"{volume.name} is blank: every pixel has the same value.")
 
 
-def _refuse_no_spine(volume: Volume, levels: LevelMap, found: CascadeResult) -> None:
+def _sure(found: CascadeResult, levels: LevelMap) -> float:
+    """Mean probability of the voxels that end up in vertebral bodies; 0 without any."""
+    bodies = levels.structures == BODY
+    return float(found.confidence[bodies].mean(dtype=np.float64)) if bodies.any() else 0.0
+
+
+def _refuse_no_spine(volume: Volume, levels: LevelMap, sure: float) -> None:
     if len(levels.vertebrae) < FEWEST_VERTEBRAE:
         raise ContentRefused(
             f"{volume.name} shows no lumbar spine that the networks recognise: they marked {len(levels.vertebrae)} "
             f"vertebral bodies, at least {FEWEST_VERTEBRAE} are needed."
         )
-    sure = float(found.confidence[levels.structures == BODY].mean(dtype=np.float64))
     if sure < LEAST_SURE:
         raise ContentRefused(
             f"{volume.name} shows no lumbar spine that the networks recognise: they are {100 * sure:.0f} % sure of the "

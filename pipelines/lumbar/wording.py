@@ -20,12 +20,15 @@ TILT_WORTH_SAYING_DEG = 15.0
 THICK_MM = 5.5
 """Slices further apart than in any scan the networks were trained for."""
 
+UNSURE = "unsure"
 CASCADE_FLAGS = {
     "coarse_empty": "The coarse network found no spine, so the fine one looked at the whole image: do not rely on "
     "the result.",
     "box_small": "The coarse network found less than three levels: parts of the lumbar spine are likely missing.",
+    UNSURE: "The networks are unusually unsure of the vertebral bodies they marked: the picture may show no lumbar "
+    "spine, or one unlike those they learned from. Do not rely on the result.",
 }
-"""Sentences for `CascadeResult.flags`."""
+"""Sentences for `CascadeResult.flags`, and for what the pipeline itself finds doubtful about them."""
 
 NOTES = {
     BODY: "Vertebral body without pedicles and posterior elements",

@@ -7,6 +7,7 @@ says it is, a refusal where there is none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from node.offline import group_series
 from pipelines.contract import ComputeOptions, ContentRefused, Findings, PipelineInputs
 from pipelines.lumbar.cascade import COARSE, FINE, SHIPPED_WEIGHTS
 from pipelines.lumbar.pipeline import LumbarPipeline
+from pipelines.lumbar.wording import CASCADE_FLAGS, UNSURE
 from pipelines.phantoms.lumbar import LumbarPatient, simulate_lumbar, write_lumbar_study
 
 pytestmark = pytest.mark.slow
@@ -74,29 +76,43 @@ def test_the_result_says_which_weights_and_that_they_never_saw_a_patient(finding
     assert findings.table is not None and len(findings.table.rows) >= 3
 
 
-@pytest.mark.parametrize("kind", ["noise", "water bottle"])
-def test_a_picture_without_a_spine_is_refused_whatever_its_header_says(
-    pipeline: LumbarPipeline, study: Path, tmp_path: Path, kind: str
-) -> None:
-    noise = np.random.default_rng(0)
+def filled(study: Path, folder: Path, draw: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> PipelineInputs:
+    """The T2 series with other pixels: `draw` gets rows and columns from -1 to 1."""
     for path in (study / "sag-t2").glob("*.dcm"):
         dataset = dcmread(path)
-        rows, columns = np.ogrid[-1 : 1 : dataset.Rows * 1j, -1 : 1 : dataset.Columns * 1j]
-        pixels = noise.integers(0, 300, (dataset.Rows, dataset.Columns)).astype(float)
-        if kind == "water bottle":
-            pixels = 500.0 * (rows**2 + 2 * columns**2 < 0.9) + pixels / 10
-        dataset.PixelData = pixels.astype(np.uint16).tobytes()
-        dataset.save_as(tmp_path / path.name)
-    inputs = PipelineInputs(group_series([tmp_path]))
+        rows, columns = np.meshgrid(
+            np.linspace(-1, 1, dataset.Rows), np.linspace(-1, 1, dataset.Columns), indexing="ij"
+        )
+        dataset.PixelData = draw(rows, columns).astype(np.uint16).tobytes()
+        dataset.save_as(folder / path.name)
+    return PipelineInputs(group_series([folder]))
+
+
+def test_a_bottle_of_water_is_refused_whatever_its_header_says(
+    pipeline: LumbarPipeline, study: Path, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0)
+    inputs = filled(study, tmp_path, lambda r, c: 500.0 * (r**2 + 2 * c**2 < 0.9) + noise.integers(0, 30, r.shape))
     pipeline.check(inputs)
     with pytest.raises(ContentRefused, match="no lumbar spine that the networks recognise"):
         pipeline.run(inputs, lambda _done, _what: None)
 
 
+def test_noise_is_refused_or_said_to_be_unlike_a_spine(pipeline: LumbarPipeline, study: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0)
+    inputs = filled(study, tmp_path, lambda r, _c: noise.integers(0, 300, r.shape))
+    try:
+        said = " ".join(pipeline.run(inputs, lambda _done, _what: None).limitations)
+    except ContentRefused as refusal:
+        assert "no lumbar spine that the networks recognise" in str(refusal)
+    else:
+        assert CASCADE_FLAGS[UNSURE] in said
+
+
+def test_a_sound_picture_is_not_called_doubtful(findings: Findings) -> None:
+    assert not set(CASCADE_FLAGS.values()) & set(findings.limitations)
+
+
 def test_a_blank_series_is_refused(pipeline: LumbarPipeline, study: Path, tmp_path: Path) -> None:
-    for path in (study / "sag-t2").glob("*.dcm"):
-        dataset = dcmread(path)
-        dataset.PixelData = np.full((dataset.Rows, dataset.Columns), 7, np.uint16).tobytes()
-        dataset.save_as(tmp_path / path.name)
     with pytest.raises(ContentRefused, match="is blank"):
-        pipeline.run(PipelineInputs(group_series([tmp_path])), lambda _done, _what: None)
+        pipeline.run(filled(study, tmp_path, lambda r, _c: np.full(r.shape, 7)), lambda _done, _what: None)
