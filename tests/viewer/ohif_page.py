@@ -157,9 +157,14 @@ def to_screen(label_map: np.ndarray, hot: np.ndarray) -> np.ndarray | None:
     transform = screen_transform(label_map > 0, hot)
     if transform is None:
         return None
+    return placed(label_map, transform, hot.shape)
+
+
+def placed(label_map: np.ndarray, transform: tuple[float, float, float], size: tuple[int, ...]) -> np.ndarray:
+    """The label map of one frame in screen pixels, at the place that `screen_transform` found."""
     scale, top, left = transform
-    rows = np.floor((np.arange(hot.shape[0]) + 0.5 - top) / scale).astype(int)
-    columns = np.floor((np.arange(hot.shape[1]) + 0.5 - left) / scale).astype(int)
+    rows = np.floor((np.arange(size[0]) + 0.5 - top) / scale).astype(int)
+    columns = np.floor((np.arange(size[1]) + 0.5 - left) / scale).astype(int)
     inside = ((rows >= 0) & (rows < label_map.shape[0]))[:, None] & (columns >= 0) & (columns < label_map.shape[1])
     values = label_map[np.clip(rows, 0, label_map.shape[0] - 1)][:, np.clip(columns, 0, label_map.shape[1] - 1)]
     return np.where(inside, values, 0)

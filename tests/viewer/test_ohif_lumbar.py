@@ -27,7 +27,7 @@ from pipelines.lumbar.measurements import measure
 from tests.imaging.mr_objects import classic_slices, save
 from tests.lumbar.drawn_spine import SERIES, image_at, label_at, labels_of
 from tests.results.result_sources import context
-from tests.viewer.ohif_page import OhifPage, any_colour, bright, overlap, screen_transform, to_screen
+from tests.viewer.ohif_page import OhifPage, any_colour, bright, overlap, placed, screen_transform, to_screen
 
 pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -142,16 +142,6 @@ def assert_overlay(ohif: OhifPage, scan: Scan, frame: int) -> set[str]:
 
     ohif.wait_until(covered, lambda: f"overlay in place on frame {frame} (seen: {seen})")
     return set(seen) - {"all"}
-
-
-def placed(label_map: np.ndarray, transform: tuple[float, float, float], size: tuple[int, int]) -> np.ndarray:
-    """A frame's label map in screen pixels."""
-    scale, top, left = transform
-    rows = np.floor((np.arange(size[0]) + 0.5 - top) / scale).astype(int)
-    columns = np.floor((np.arange(size[1]) + 0.5 - left) / scale).astype(int)
-    inside = ((rows >= 0) & (rows < label_map.shape[0]))[:, None] & (columns >= 0) & (columns < label_map.shape[1])
-    values = label_map[np.clip(rows, 0, label_map.shape[0] - 1)][:, np.clip(columns, 0, label_map.shape[1] - 1)]
-    return np.where(inside, values, 0)
 
 
 def test_the_segments_lie_on_their_slices_and_sides_and_their_names_can_be_read(
