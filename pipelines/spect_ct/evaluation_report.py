@@ -56,7 +56,7 @@ class EvaluationReport:
         return {
             "patients": len(self.patients),
             "preset": self.preset,
-            "seeds": [self.first_seed, self.first_seed + len(self.patients) - 1],
+            "seeds": [patient.seed for patient in self.patients],
             "uses": {use: use_figures(self.patients, use) for use in USES},
             "goals": [{"goal": text, "value": value, "reached": ok} for text, value, ok in goals(self.patients)],
             "seconds_median": float(np.median([p.seconds for p in self.patients])),

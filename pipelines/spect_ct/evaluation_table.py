@@ -22,7 +22,7 @@ def table(report: EvaluationReport) -> str:
 def _paper_lines(report: EvaluationReport, figures: dict[str, Any]) -> list[str]:
     from pipelines.spect_ct.evaluation_report import PAPER
 
-    first, last = figures["seeds"]
+    first, last = min(figures["seeds"]), max(figures["seeds"])
     heads = ("accuracy", "sensitivity", "specificity", "AUC", "IoU", "DSC")
     lines = [
         f"{figures['patients']} simulated patients, preset {report.preset}, seeds {first} to {last}; "

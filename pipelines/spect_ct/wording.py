@@ -18,6 +18,7 @@ CONTRAST = "mean counts / median counts from 8 to 20 mm around, within the body 
 PROBABILITY = "highest output of the network within the lesion; not calibrated"
 TOTAL = "sum over all lesions"
 
+MANY_FALSE = 5.0
 THICK_MM = 5.5
 """Slices further apart than in any scan the network was trained for."""
 
@@ -35,6 +36,18 @@ def conclusion(use: str, found: LesionMap) -> str:
     return f"The network marked {lesions}, on {TITLES[use]}. Their nature is undetermined."
 
 
+def false_marks(card: ModelCard) -> str:
+    """Say how many false places weights marked in their own evaluation, where that is more than a reader can sift."""
+    held = card.metrics.get("held_out", {}).get("uses", {}).get(FUSED, {}).get("volume", {})
+    number = held.get("false_positives_per_patient")
+    if number is None or number < MANY_FALSE:
+        return ""
+    return (
+        f"In their own evaluation these weights marked {number:.0f} places per patient that are no lesion: outlines of "
+        "this version show that the way works and nothing else."
+    )
+
+
 def limitations(
     use: str,
     prepared: Prepared,
@@ -48,11 +61,13 @@ def limitations(
 
     Parameters
     ----------
-    remarks : on the choice of the series, without a full stop. ct_absence : why there is no CT, where there is none.
+    volumes : the sources, the CT first. remarks : on the choice of the series, without a full stop.
+    ct_absence : why there is no CT, where there is none.
     """
     said = ["For research use only: not for diagnosis or treatment decisions."]
     if any(card.simulated_only for card in cards):
         said.append("The network was trained on simulated patients only and was not validated on real ones.")
+    said += [sentence for sentence in map(false_marks, cards) if sentence]
     if use == SPECT:
         said.append(
             f"SPECT alone was analysed, because {ct_absence or 'there is no CT'}; outlines are coarser than with a CT."
@@ -65,7 +80,10 @@ def limitations(
         alone = int((prepared.has_spect & ~prepared.has_ct).sum())
         if alone:
             said.append(f"{alone} slices at the ends lie outside the CT and were analysed on SPECT alone.")
-        said.append("Slices of the CT beyond the SPECT were not analysed.")
+        ct, step = volumes[0], prepared.lattice.spacing_mm[0]
+        beyond_mm = ct.values.shape[0] * ct.spacing_mm[0] - int(prepared.has_ct.sum()) * step
+        if beyond_mm > step:
+            said.append(f"{beyond_mm:.0f} mm of the CT beyond the SPECT were not analysed.")
     if found.left_out:
         said.append(f"{found.left_out} further small pieces were left out: more than a segmentation can hold.")
     if prepared.lattice.spacing_mm[0] > THICK_MM:
