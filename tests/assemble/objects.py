@@ -18,6 +18,7 @@ from node.settings import Configuration, load_configuration
 from node.settings.load import REPOSITORY_CONFIG
 from node.storage import SpoolFolders
 from node.storage.spool import AssociationRecord, instance_name, mark_ended, write_association
+from tests.fixtures.running_node import write_configuration
 
 ROOT = "1.2.826.0.1.3680043.10.1"
 NM_IMAGE = "1.2.840.10008.5.1.4.1.1.20"
@@ -78,6 +79,11 @@ def part10(dataset: Dataset, sending_aet: str = "SCANNER", transfer_syntax: str 
 def configure(tmp_path: Path, **environment: str) -> Configuration:
     """The shipped configuration over a data folder below `tmp_path`."""
     return load_configuration(REPOSITORY_CONFIG, tmp_path / "data", environment)
+
+
+def switched_on(tmp_path: Path, *rules: str) -> Configuration:
+    """The shipped configuration with these rules switched on."""
+    return load_configuration(write_configuration(tmp_path / "config", {}, [], rules), tmp_path / "data", {})
 
 
 @dataclass

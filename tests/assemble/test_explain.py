@@ -10,7 +10,7 @@ import pytest
 
 from node.assemble.explain import explain, explain_text
 from node.settings import Configuration
-from tests.assemble.objects import CT_IMAGE, configure, data_set, part10
+from tests.assemble.objects import CT_IMAGE, configure, data_set, part10, switched_on
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def test_the_json_has_a_stable_shape(configuration: Configuration, tmp_path: Pat
     assert "b.dcm" in bad["problem"]
 
 
-def test_the_companion_of_a_spect_is_looked_for_among_the_files(configuration: Configuration, tmp_path: Path) -> None:
+def test_the_companion_of_a_spect_is_looked_for_among_the_files(tmp_path: Path) -> None:
+    configuration = switched_on(tmp_path / "configured", "spect-ct")
     spect = {"ImageType": ["ORIGINAL", "PRIMARY", "RECON TOMO", "EMISSION"], "SeriesDescription": "Bone SPECT",
              "Rows": 64, "Columns": 64}  # fmt: skip
     write(tmp_path / "alone", "a.dcm", **spect)

@@ -18,7 +18,7 @@ from node.assemble.attributes import collect_headers
 from node.assemble.explain import SeriesTrace, explain
 from node.assemble.routing import Trace, route
 from node.assemble.rules import Rules, load_rules
-from tests.assemble.objects import MR_IMAGE, NM_IMAGE, SECONDARY_CAPTURE, configure
+from tests.assemble.objects import MR_IMAGE, NM_IMAGE, SECONDARY_CAPTURE, configure, switched_on
 
 ALL_PIPELINES = {"bone-scan", "spect-ct", "lumbar", "thorax"}
 SAGITTAL = [0, 1, 0, 0, 0, -1]
@@ -27,7 +27,7 @@ AXIAL = [1, 0, 0, 0, 1, 0]
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Rules:
-    return load_rules(configure(tmp_path_factory.mktemp("configuration")))
+    return load_rules(switched_on(tmp_path_factory.mktemp("configuration"), "spect-ct"))
 
 
 def coded(meaning: str, value: str = "1") -> Dataset:
@@ -251,6 +251,12 @@ def test_thorax_would_take_the_same_scans_once_it_is_switched_on(shipped: Rules)
     assert by_name["thorax"].outcome == "rule 'thorax' matches but is switched off (enabled: false)"
 
 
+def test_spect_goes_nowhere_until_its_rule_is_switched_on(tmp_path: Path) -> None:
+    trace = route(spect(SeriesDescription="Bone SPECT"), load_rules(configure(tmp_path)), ALL_PIPELINES)
+    assert not trace.fired
+    assert "rule 'spect-ct' matches but is switched off (enabled: false)" in [rule.outcome for rule in trace.rules]
+
+
 def test_a_shipped_rule_waits_for_its_pipeline_to_be_installed(shipped: Rules) -> None:
     trace = route(lumbar(SeriesDescription="T2 lumbar sag"), shipped, {"bone-scan"})
     assert not trace.fired
@@ -261,7 +267,7 @@ def test_a_shipped_rule_waits_for_its_pipeline_to_be_installed(shipped: Rules) -
 def real(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[SeriesTrace]:
     """Every real series, as `osteon route explain` reads it."""
     folders = [folder for folder in sorted(shared_data.iterdir()) if folder.is_dir() and folder.name != "lumbar_mri"]
-    return explain(configure(tmp_path_factory.mktemp("real")), folders)
+    return explain(switched_on(tmp_path_factory.mktemp("real"), "spect-ct"), folders)
 
 
 REASONS = {

@@ -47,7 +47,7 @@ def installed() -> None:
 def node(tmp_path_factory: pytest.TempPathFactory, orthanc: OrthancProcess) -> Iterator[RunningNode]:
     destination = {"name": "orthanc", "host": "127.0.0.1", "port": orthanc.dicom_port, "ae_title": orthanc.aet}
     settings = {"completion": {"companion_wait_s": COMPANION_WAIT_S}}
-    with running_node(tmp_path_factory.mktemp("node"), [destination], settings) as node:
+    with running_node(tmp_path_factory.mktemp("node"), [destination], settings, switched_on=("spect-ct",)) as node:
         yield node
 
 
