@@ -11,9 +11,10 @@ from typing import Any
 
 from pipelines.thorax.scores import FIGURES, ImageScore, figures, intervals
 
+PAPER_VIEWS, PAPER_ADDED = "views, 37 % of labels", "both views added, 37 %"
 PAPER = {
-    "views, 37 % of labels": {"dsc": 0.683, "cpa": 0.715, "recall": 0.601},
-    "both views added, 37 %": {"dsc": 0.692, "cpa": 0.721, "recall": 0.624},
+    PAPER_VIEWS: {"dsc": 0.683, "cpa": 0.715, "recall": 0.601},
+    PAPER_ADDED: {"dsc": 0.692, "cpa": 0.721, "recall": 0.624},
     "U-Net, added, all labels": {"dsc": 0.695, "cpa": 0.722, "recall": 0.608},
     "nnU-Net, added, all labels": {"dsc": 0.757, "cpa": 0.772, "recall": 0.712},
 }
@@ -40,6 +41,7 @@ class EvaluationReport:
 
     def summary(self) -> dict[str, Any]:
         """Return all figures, JSON-ready: schema 1 of `osteon evaluate thorax --json`."""
+        spans = {f"{name}_interval": span for name, span in _lists(intervals(self.scores)).items()}
         return {
             "schema": 1,
             "patients": self.patients,
@@ -49,9 +51,10 @@ class EvaluationReport:
             "model": self.model,
             "aggregated": self.aggregated,
             "labelled_fraction": self.labelled_fraction,
-            "network": {**figures(self.scores), "intervals": _lists(intervals(self.scores))},
+            "network": {**figures(self.scores), **spans},
             "baseline": {**figures(self.baseline), "threshold": self.threshold},
-            "paper": PAPER,
+            "paper": PAPER[PAPER_ADDED if self.aggregated else PAPER_VIEWS],
+            "paper_rows": PAPER,
             "seconds_per_patient": self.seconds_per_patient,
         }
 
@@ -67,8 +70,8 @@ class EvaluationReport:
         lines = [
             f"{self.patients} simulated patients, preset {self.preset}, seeds {self.first_seed} to {last}: thorax of "
             f"both views, {network['images_with_lesions']} images with lesions",
-            f"{'':30}{'DSC':>18}{'CPA':>18}{'recall':>18}",
-            _row("network", {n: _spread(network[n], network["intervals"][n]) for n in FIGURES}),
+            f"{'':30}{'DSC':>21}{'CPA':>21}{'recall':>21}",
+            _row("network", {n: _spread(network[n], network[f"{n}_interval"]) for n in FIGURES}),
             _row("network, pixels pooled", {n: _number(network[f"pooled_{n}"]) for n in FIGURES}),
             _row("tuned threshold", {n: _number(simple[n]) for n in FIGURES}),
             *(_row(f"paper: {name}", {n: _number(row[n]) for n in FIGURES}) for name, row in PAPER.items()),
@@ -93,7 +96,7 @@ def _notes(report: EvaluationReport) -> list[str]:
 
 
 def _row(name: str, cells: dict[str, str]) -> str:
-    return f"{name:30}" + "".join(f"{cells[figure]:>18}" for figure in FIGURES)
+    return f"{name:30}" + "".join(f"{cells[figure]:>21}" for figure in FIGURES)
 
 
 def _spread(value: float | None, interval: list[float] | None) -> str:
