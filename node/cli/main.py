@@ -86,10 +86,12 @@ def config_options(function):
 
 
 def surroundings_at_fault(error: Exception) -> str | None:
-    """A sentence for what is no mistake of the program's: a database that is away, a folder that cannot be used."""
+    """A sentence for what is no mistake of the program's: a database or weights that are not there, a folder or device."""
     if isinstance(error, OSError) and error.errno in PATH_ERRORS and error.filename is not None:
         return f"{error.filename} cannot be used: {error.strerror}"
-    kind = type(error)
+    kind = type(error)  # asked by name, so that a command imports only what it uses
+    if kind.__module__ == "pipelines.contract.errors" and kind.__name__ in ("WeightsError", "DeviceError"):
+        return str(error)
     if kind.__module__.startswith("sqlalchemy.") and kind.__name__ in ("OperationalError", "ArgumentError"):
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         return f"the database cannot be used: {reason}; check registry.url (OSTEON_DATABASE_URL)"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from node.cli.main import main
+from pipelines.contract import DeviceError, WeightsError
 from pipelines.phantoms import generate
 from tests.conftest import REPOSITORY
 
@@ -186,3 +187,16 @@ def test_a_database_that_is_away_and_a_folder_that_is_none_end_in_a_sentence(tmp
     no_folder = osteon_process("upkeep", "--data", str(tmp_path / "file"))
     assert no_folder.returncode == 1
     assert f"{tmp_path / 'file'} cannot be used" in no_folder.stderr
+
+
+@pytest.mark.parametrize("kind", [WeightsError, DeviceError])
+def test_weights_and_devices_that_cannot_be_used_end_in_their_sentence(
+    kind: type[Exception], osteon: Osteon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise kind("x.safetensors: not what its card says; install it again")
+
+    monkeypatch.setattr("pipelines.thorax.evaluate.evaluate", broken)
+    done = osteon("evaluate", "thorax", "--count", "2")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().endswith("osteon: x.safetensors: not what its card says; install it again")
