@@ -86,7 +86,7 @@ def config_options(function):
 
 
 def surroundings_at_fault(error: Exception) -> str | None:
-    """A sentence for what is no mistake of the program's: a database or weights that are not there, a folder or device."""
+    """A sentence for what is no mistake of the program's: a database, folder, device or weights that are not there."""
     if isinstance(error, OSError) and error.errno in PATH_ERRORS and error.filename is not None:
         return f"{error.filename} cannot be used: {error.strerror}"
     kind = type(error)  # asked by name, so that a command imports only what it uses

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.contract import ComputeOptions, WeightsError
+from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import Device, prepare_process
-from pipelines.contract.weights import ModelCard, load_model, weights_folders
+from pipelines.contract.loading import load_network
+from pipelines.contract.weights import ModelCard, weights_folders
 
 MODEL = "bone-scan-network"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -45,8 +46,13 @@ class Engine:
         DeviceError
             If the configured device cannot be used.
         """
+        from pipelines.bone_scan import networks
+
         device = prepare_process(options)
-        network, card = _build(weights_folders(options.weights_dir, SHIPPED_WEIGHTS), device)
+        folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
+        network, card = load_network(
+            MODEL, folders, networks.NETWORK, OUTPUTS, lambda found: networks.BoneScanNetwork(**found), device
+        )
         return cls(network, card, device, options.precision)
 
     def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -82,23 +88,3 @@ class Engine:
         import torch
 
         return torch.autocast("cuda" if self.device.is_cuda else "cpu", dtype=torch.bfloat16)
-
-
-def _build(folders: list[Path], device: Device) -> tuple[Any, ModelCard]:
-    """Load the weights into the network that their card names."""
-    import torch
-
-    from pipelines.bone_scan import networks
-
-    state, card = load_model(MODEL, folders)
-    if card.network != networks.NETWORK or card.outputs != OUTPUTS:
-        raise WeightsError(
-            f"{MODEL} {card.version}: made for network '{card.network}' with outputs {', '.join(card.outputs)}; this "
-            f"version needs {networks.NETWORK} with {', '.join(OUTPUTS)}. Install matching weights."
-        )
-    try:
-        network: Any = networks.BoneScanNetwork(**card.network_parameters)
-        network.load_state_dict(state, strict=True)
-    except (RuntimeError, TypeError) as error:
-        raise WeightsError(f"{MODEL} {card.version}: the weights do not fit the network ({error}).") from error
-    return network.eval().to(device.name, memory_format=torch.channels_last), card

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.contract import ComputeOptions, Progress, WeightsError
+from pipelines.contract import ComputeOptions, Progress
 from pipelines.contract.compute import Device, prepare_process
-from pipelines.contract.weights import ModelCard, load_model, weights_folders
+from pipelines.contract.loading import load_network
+from pipelines.contract.weights import ModelCard, weights_folders
 from pipelines.lumbar import grid
 from pipelines.lumbar.classes import BACKGROUND, CLASSES, PAPER_STRUCTURES
 from pipelines.lumbar.grid import Box
@@ -88,8 +89,8 @@ class LumbarCascade:
         """
         device = prepare_process(options)
         folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
-        coarse, coarse_card = _load_network(COARSE, folders, device)
-        fine, fine_card = _load_network(FINE, folders, device)
+        coarse, coarse_card = load_network(COARSE, folders, NETWORK, CLASSES, build_network, device)
+        fine, fine_card = load_network(FINE, folders, NETWORK, CLASSES, build_network, device)
         return cls(coarse, fine, (coarse_card, fine_card), device, options.precision)
 
     def segment(
@@ -205,22 +206,6 @@ def _at_slice(probabilities: torch.Tensor, groups: list[slice], index: int) -> t
     place = float(np.interp(index, centres, range(len(groups))))
     low, high = math.floor(place), math.ceil(place)
     return torch.lerp(probabilities[low], probabilities[high], place - low)
-
-
-def _load_network(name: str, folders: list[Path], device: Device) -> tuple[Any, ModelCard]:
-    state, card = load_model(name, folders)
-    if card.network != NETWORK or tuple(card.outputs) != CLASSES:
-        raise WeightsError(
-            f"{name}: the card names network '{card.network}' with outputs {', '.join(card.outputs)}; this version "
-            f"runs '{NETWORK}' with {', '.join(CLASSES)}; install weights made for it."
-        )
-    try:
-        network: Any = build_network(card.network_parameters)
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise WeightsError(f"{name}: the weights do not fit the network of their card ({error}).") from error
-    network.eval().to(device.name, memory_format=torch.channels_last_3d)
-    return network, card
 
 
 def _tell(progress: Progress | None, share: float, message: str) -> None:

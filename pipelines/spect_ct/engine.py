@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
-from pipelines.contract import ComputeOptions, Progress, WeightsError
+from pipelines.contract import ComputeOptions, Progress
 from pipelines.contract.compute import Device, prepare_process
-from pipelines.contract.weights import ModelCard, load_model, weights_folders
+from pipelines.contract.loading import load_network
+from pipelines.contract.weights import ModelCard, weights_folders
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network
 
 MODEL = "spect-ct-mt-unet"
@@ -58,18 +59,8 @@ class LesionEngine:
             If the configured device cannot be used.
         """
         device = prepare_process(options)
-        state, card = load_model(MODEL, weights_folders(options.weights_dir, SHIPPED_WEIGHTS))
-        if card.network != NETWORK or tuple(card.outputs) != OUTPUTS:
-            raise WeightsError(
-                f"{MODEL}: the card names network '{card.network}' with outputs {', '.join(card.outputs)}; this "
-                f"version runs '{NETWORK}' with {', '.join(OUTPUTS)}; install weights made for it."
-            )
-        try:
-            network: Any = build_network(card.network_parameters)
-            network.load_state_dict(state)
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise WeightsError(f"{MODEL}: the weights do not fit the network of their card ({error}).") from error
-        network.eval().to(device.name, memory_format=torch.channels_last)
+        folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
+        network, card = load_network(MODEL, folders, NETWORK, OUTPUTS, build_network, device)
         return cls(network, card, device, options.precision, tile_of(card))
 
     def probabilities(self, inputs: np.ndarray, progress: Progress | None = None) -> np.ndarray:

@@ -241,9 +241,9 @@ def test_weights_are_loaded_as_their_cards_say_and_run_in_both_precisions(tmp_pa
 def test_weights_of_another_network_are_refused_by_name(tmp_path):
     network = UNet3d(NetworkSettings(base_width=8))
     save_model(network.state_dict(), card(COARSE, NetworkSettings(base_width=16).to_card()), tmp_path)
-    with pytest.raises(WeightsError, match=r"lumbar-coarse: the weights do not fit"):
+    with pytest.raises(WeightsError, match=r"lumbar-coarse 0: the weights do not fit"):
         LumbarCascade.load(ComputeOptions(device="cpu", weights_dir=tmp_path))
     other = card(COARSE, {}).model_copy(update={"outputs": ("background", "disc")})
     save_model(network.state_dict(), other, tmp_path)
-    with pytest.raises(WeightsError, match="install weights made for it"):
+    with pytest.raises(WeightsError, match="Install weights made for it"):
         LumbarCascade.load(ComputeOptions(device="cpu", weights_dir=tmp_path))
