@@ -16,6 +16,7 @@ from pipelines.lumbar.networks import (  # noqa: E402
     build_network,
     count_parameters,
 )
+from pipelines.lumbar.sampling import FINE_SAMPLING  # noqa: E402
 
 SMALL = NetworkSettings(base_width=8)
 
@@ -47,6 +48,26 @@ def test_half_the_width_has_a_quarter_of_the_parameters():
 def test_logits_have_the_inputs_size(settings):
     with torch.inference_mode():
         assert UNet3d(settings).eval()(torch.rand(1, 1, 8, 32, 16)).shape == (1, len(CLASSES), 8, 32, 16)
+
+
+def test_flat_convolutions_equal_those_of_torch_in_three_dimensions(small):
+    spread = [m for m in small.modules() if isinstance(m, torch.nn.Conv3d) and m.kernel_size == (1, 3, 3)]
+    assert len(spread) == 8
+    for layer in spread:
+        x = torch.rand(2, layer.in_channels, 3, 16, 8).to(memory_format=torch.channels_last_3d)
+        expected = torch.nn.functional.conv3d(x, layer.weight, layer.bias, padding=(0, 1, 1))
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(x), expected)
+
+
+def test_gradients_in_bf16_are_finite_at_the_size_of_training():
+    torch.manual_seed(0)
+    network = UNet3d(FINE_NETWORK).to(memory_format=torch.channels_last_3d)
+    part = torch.rand(1, 1, *FINE_SAMPLING.part, FINE_SAMPLING.size[1]).to(memory_format=torch.channels_last_3d)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = network(part).float().square().mean()
+    loss.backward()
+    assert [name for name, p in network.named_parameters() if not p.grad.isfinite().all()] == []
 
 
 def test_sides_that_the_pools_do_not_divide_are_refused(small):

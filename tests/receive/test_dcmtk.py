@@ -81,7 +81,8 @@ def test_a_study_from_four_senders_at_once_arrives_whole_on_two_processes(shared
 def test_the_benchmark_measures_what_is_installed_and_names_what_is_not() -> None:
     need_program("storescu")
     lines: list[str] = []
-    result = bench_receive(images=8, parallel=2, rounds=1, peers=["osteon", "storescp --fork"], say=lines.append)
+    # The system counts processor time in steps of 10 ms: on a fast machine a few images take none.
+    result = bench_receive(images=80, parallel=2, rounds=1, peers=["osteon", "storescp --fork"], say=lines.append)
     assert {row["receiver"] for row in result["rows"]} | set(result["missing"]) >= {"osteon", "storescp --fork"}
     for row in result["rows"]:
         assert row["images_per_s"]["min"] <= row["images_per_s"]["median"] <= row["images_per_s"]["max"]
