@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, String, func, type_coerce
+from sqlalchemy import ColumnElement, Float, String, func, literal_column, type_coerce
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -29,14 +29,20 @@ def hour_text(session: Session, column: Any) -> ColumnElement[str]:
     """The hour of a time in UTC as 'YYYY-MM-DD HH', for grouping."""
     if session.get_bind().dialect.name == "sqlite":
         return func.substr(type_coerce(column, String), 1, 13)
-    return func.to_char(func.timezone("UTC", column), "YYYY-MM-DD HH24")
+    return _to_char(column, "YYYY-MM-DD HH24")
 
 
 def minute_text(session: Session, column: Any) -> ColumnElement[str]:
     """The minute of a time in UTC as 'YYYY-MM-DD HH:MM', for grouping."""
     if session.get_bind().dialect.name == "sqlite":
         return func.substr(type_coerce(column, String), 1, 16)
-    return func.to_char(func.timezone("UTC", column), "YYYY-MM-DD HH24:MI")
+    return _to_char(column, "YYYY-MM-DD HH24:MI")
+
+
+def _to_char(column: Any, form: str) -> ColumnElement[str]:
+    # Constants and not parameters: PostgreSQL takes the same expression with two parameters for two expressions, and
+    # then refuses to group by it.
+    return func.to_char(func.timezone(literal_column("'UTC'"), column), literal_column(f"'{form}'"))
 
 
 def seconds_between(session: Session, later: Any, earlier: Any) -> ColumnElement[float]:

@@ -50,9 +50,11 @@ def test_the_share_of_requests_is_counted_by_nearest_rank() -> None:
 
 
 @pytest.mark.slow
-def test_every_page_is_asked_for_over_http_and_timed() -> None:
-    result = bench_dashboard(instances=600, jobs=400, rounds=4)
-    assert (result["database"], result["instances"], result["jobs"]) == ("sqlite", 600, 400)
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_every_page_is_asked_for_over_http_and_timed(database: str, request: pytest.FixtureRequest) -> None:
+    url = request.getfixturevalue("postgres_url") if database == "postgresql" else ""
+    result = bench_dashboard(instances=600, jobs=400, rounds=4, url=url)
+    assert (result["database"], result["instances"], result["jobs"]) == (database, 600, 400)
     assert {"overview", "jobs", "trend of a patient", "audit", "metrics"} <= result["rows"].keys()
     for name, row in result["rows"].items():
         assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["max_ms"], name
