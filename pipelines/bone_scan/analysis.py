@@ -26,7 +26,7 @@ class Network(Protocol):
     """What the analysis needs of an engine."""
 
     def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(window, rows, 256) and each tile's first row -> probabilities of metastasis and bladder (tile, 2), and per
+        """(channel, rows, 256) and each tile's first row -> probabilities of metastasis and bladder (tile, 2), and per
         pixel of background, metastasis and bladder (3, rows, 256)."""
         ...
 
@@ -142,7 +142,7 @@ def ask(network: Network, prepared: PreparedView) -> tuple[tuple[int, ...], np.n
     """
     first, end = body_rows(prepared.counts, prepared.mask)
     starts = tile_starts(end - first)
-    labels, found = network.judge(prepared.windows[:, first:end], starts)
+    labels, found = network.judge(prepared.channels[:, first:end], starts)
     classes = np.zeros((found.shape[0], *prepared.windows.shape[1:]), np.float32)
     classes[0] = 1.0
     classes[:, first:end] = found

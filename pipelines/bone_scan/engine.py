@@ -61,7 +61,7 @@ class Engine:
         Parameters
         ----------
         view
-            float32 in [0, 1], (2, rows, 256): both windows of a view; 1 is hot. Rows are a multiple of 32.
+            float32 in [0, 1], (3, rows, 256): `PreparedView.channels` of a view; 1 is hot. Rows are a multiple of 32.
         starts
             First row of each tile, multiples of 32.
 

@@ -1,14 +1,15 @@
 """The network of the bone-scan pipeline, on MONAI parts: one ResNet34 encoder with two heads.
 
-`BoneScanNetwork`: a 256 x 256 tile in two grey-scale windows -> logits of three exclusive classes background,
-metastasis, bladder (softmax outside) at the input's size, from the classic U-Net decoder; and logits of
+`BoneScanNetwork`: a 256 x 256 tile in two grey-scale windows and as a logarithm -> logits of three exclusive classes
+background, metastasis, bladder (softmax outside) at the input's size, from the classic U-Net decoder; and logits of
 {metastasis, bladder} for the tile as a whole, multi-label (sigmoid outside).
 
 Departures from the paper, which names two networks (a ResNet34 and a U-Net) and shows them one window at a time:
 
 * one encoder serves both heads, which halves the work; the tile's label also sees what the decoder outlined. It
   ranked simulated patients better than two networks (docs/bone-scan.md);
-* both windows of a view enter together as two channels: the faint and the hot part of the same tile are seen at once.
+* both windows of a view enter together as two channels: the faint and the hot part of the same tile are seen at once;
+* a third channel is the logarithm of the counts, which no bladder saturates.
 
 Widths of the decoder and the place of the skips are not given in the paper: skips from the stem and the first three
 stages, halving widths. Weights are read and written by `pipelines.contract.weights`; nothing is downloaded. This
@@ -28,8 +29,8 @@ from torch import nn
 TILE_LABELS = ("metastasis", "bladder")
 CLASSES = ("background", "metastasis", "bladder")
 NETWORK = "resnet34-unet-two-heads"
-WINDOWS = 2
-"""Channels of the input: the same tile in each grey-scale window, the wide one first."""
+CHANNELS = 3
+"""Channels of the input: the same tile in each grey-scale window, the wide one first, and as a logarithm."""
 
 INPUT_MULTIPLE = 32
 """The encoder halves its input five times."""
@@ -62,7 +63,7 @@ class _UpBlock(nn.Module):
 class BoneScanNetwork(nn.Module):
     """U-Net on a ResNet34 encoder with a head for the tile's labels, 24.4 million parameters.
 
-    Input float (tile, 2, rows, columns) in [0, 1], 1 = hottest, sides multiples of 32. Output: logits of `CLASSES`,
+    Input float (tile, 3, rows, columns) in [0, 1], 1 = hottest, sides multiples of 32. Output: logits of `CLASSES`,
     float (tile, 3, rows, columns), and of `TILE_LABELS`, float (tile, 2).
     """
 
@@ -70,7 +71,7 @@ class BoneScanNetwork(nn.Module):
         super().__init__()
         # MONAI's own default of conv1_t_stride is 1, which is not the usual network and four times the work.
         encoder: Any = resnet34(
-            pretrained=False, spatial_dims=2, n_input_channels=WINDOWS, num_classes=1, conv1_t_stride=2
+            pretrained=False, spatial_dims=2, n_input_channels=CHANNELS, num_classes=1, conv1_t_stride=2
         )
         # The classification head is not part of this network; left in, it would be stored without ever being used.
         encoder.fc = nn.Identity()

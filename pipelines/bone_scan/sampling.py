@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from pipelines.bone_scan.dataset import TrainingPatient, TrainingView
-from pipelines.bone_scan.levels import WINDOW_FACTORS
+from pipelines.bone_scan.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.bone_scan.tiles import TILE_PIXELS
 from pipelines.training.augment import AugmentSettings, augment
 
@@ -21,6 +21,17 @@ LESION_SHARE, BLADDER_SHARE = 0.5, 0.15
 WINDOW_JITTER = (0.6, 1.6)
 """Factor on both windows' upper levels: another scanner's reference level may come out so much higher or lower."""
 
+AUGMENT = AugmentSettings(
+    window=WINDOW_JITTER,
+    windows=WINDOW_FACTORS,
+    log_top=LOG_TOP,
+    dose=0.2,
+    dose_share=0.4,
+    blur_pixels=2.0,
+    blur_share=0.4,
+)
+"""Half of the tiles are as noisy or as blurred as of a shorter scan, a thicker patient or another collimator."""
+
 MIN_LABEL_PIXELS = 6
 """A tile counts as holding a metastasis or bladder from this many pixels on; less is a rim cut off by the border."""
 
@@ -28,7 +39,7 @@ MIN_LABEL_PIXELS = 6
 class TileSampler:
     """Draws batches of tiles from patients held in memory.
 
-    `next` gives input float32 (n, 2, 256, 256) in [0, 1], labels int64 (n, 256, 256) and, per tile, whether it holds
+    `next` gives input float32 (n, 3, 256, 256) in [0, 1], labels int64 (n, 256, 256) and, per tile, whether it holds
     metastasis and bladder, float32 (n, 2).
     """
 
@@ -39,7 +50,7 @@ class TileSampler:
         self.rows_of = [{k: _rows_with(view, k) for k in (METASTASIS, BLADDER)} for view in self.views]
         self.with_label = {k: [i for i, rows in enumerate(self.rows_of) if rows[k].size] for k in (METASTASIS, BLADDER)}
         self.batch = batch
-        self.settings = settings or AugmentSettings(window=WINDOW_JITTER, windows=WINDOW_FACTORS)
+        self.settings = settings or AUGMENT
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 

@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from pipelines.bone_scan.dataset import DEFAULT_CACHE, build_cache, cache_folder, load_patients
 from pipelines.bone_scan.engine import MODEL, OUTPUTS
-from pipelines.bone_scan.levels import WINDOW_FACTORS
-from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork
+from pipelines.bone_scan.levels import LOG_TOP, WINDOW_FACTORS
+from pipelines.bone_scan.networks import CHANNELS, NETWORK, BoneScanNetwork
 from pipelines.bone_scan.operating_point import TUNING_PATIENTS, set_operating_point
 from pipelines.bone_scan.sampling import TileSampler
 from pipelines.contract import ComputeOptions
@@ -34,6 +34,8 @@ from pipelines.training.loop import LoopSettings, Trainer
 PAPER_BATCH = 16
 DEFAULT_BATCH = 8
 """On a CPU, twice the steps on half the tiles learn more in the same time than the paper's batch of 16."""
+
+FIRST_LAYER = "encoder.conv1.weight"
 
 TILES_PER_EPOCH = 4000
 """About 500 patients, two views, four tiles: what the paper calls an epoch."""
@@ -129,7 +131,7 @@ def train(
     before = None
     if start is not None:
         state, before = load_model(MODEL, [start])
-        network.load_state_dict(state)
+        network.load_state_dict(widened(state))
     build_cache(cache, range(patients), "train", workers, _part(progress, 0.0, 0.1))
     held = load_patients(cache_folder(cache, "train"), range(patients))
     settings = replace(chosen.loop, steps=steps or chosen.loop.steps, seconds=seconds)
@@ -142,6 +144,15 @@ def train(
     if operating_patients:
         card = set_operating_point(out, operating_patients, _part(progress, 0.9, 1.0))
     return card
+
+
+def widened(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give weights of a network that saw fewer channels blind ones for the rest: it answers as before."""
+    first = state[FIRST_LAYER]
+    missing = CHANNELS - first.shape[1]
+    if missing <= 0:
+        return state
+    return {**state, FIRST_LAYER: torch.cat([first, first.new_zeros(len(first), missing, *first.shape[2:])], 1)}
 
 
 def _run(
@@ -187,9 +198,10 @@ def _card(
         pipeline="bone-scan",
         network=NETWORK,
         input=(
-            "float32 (tile, 2, 256, 256): one view of a whole-body bone scan on the working grid (2.26 mm, 256 "
+            "float32 (tile, 3, 256, 256): one view of a whole-body bone scan on the working grid (2.26 mm, 256 "
             f"columns), counts divided by {WINDOW_FACTORS[0]} (channel 0) and {WINDOW_FACTORS[1]} (channel 1) of the "
-            "reference level, clipped to [0, 1], 1 = hottest"
+            f"reference level, clipped to [0, 1], 1 = hottest; channel 2: log(1 + counts / reference) of up to "
+            f"{LOG_TOP:g} times the reference, divided by its largest value"
         ),
         outputs=OUTPUTS,
         training_data=(

@@ -1,6 +1,7 @@
 """Grey levels: the reference level of a view, and the windows made from it.
 
-counts on the working grid + body -> reference level -> windows clip(counts / (factor * reference), 0, 1).
+counts on the working grid + body -> reference level -> windows clip(counts / (factor * reference), 0, 1), and beside
+them a logarithmic channel that saturates at nothing a bone scan shows.
 
 The reference is the robust maximum of the skeleton: the 99.9th percentile of the body's pixels (after a 3 x 3 mean)
 without the two things whose heat says nothing about bone, urine in the bladder and the injection site. Both are left
@@ -22,6 +23,10 @@ WINDOW_FACTORS = (1.0, 0.4)
 """Upper window level as a multiple of the reference: one for hot lesions, one for the faint. The lower level is 0.
 
 The paper shows two grey-scale windows per view without their limits; these two are ours (see models.md)."""
+
+LOG_TOP = 20.0
+"""Multiple of the reference at which the logarithmic channel ends. The wide window ends at 1, and for a third of a
+bladder's area the edge of its outline lies above: there a network that sees the windows alone sees nothing."""
 
 REFERENCE_PERCENTILE = 99.9
 
@@ -86,6 +91,12 @@ def window(counts: np.ndarray, upper: float) -> np.ndarray:
     """Map counts to [0, 1] by a window from 0 to `upper` (float32; 1 is hot)."""
     scaled = np.asarray(counts, dtype=np.float32) / np.float32(upper)
     return np.asarray(np.clip(scaled, 0.0, 1.0))
+
+
+def compressed(levels: np.ndarray) -> np.ndarray:
+    """Map counts over the reference level to [0, 1] by log(1 + level) up to `LOG_TOP` (float32; 1 is hot)."""
+    held = np.clip(np.asarray(levels, dtype=np.float32), 0.0, np.float32(LOG_TOP))
+    return np.asarray(np.log1p(held) / np.float32(np.log1p(LOG_TOP)))
 
 
 def to_grey(windowed: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.planar.levels import WINDOW_FACTORS, reference_level, window
+from pipelines.planar.levels import WINDOW_FACTORS, compressed, reference_level, window
 from pipelines.planar.outline import WORKING_SPACING_MM, BodyFrame, body_frame, body_mask
 
 WORKING_COLUMNS = 256
@@ -155,6 +155,11 @@ class PreparedView:
     upper_levels: tuple[float, ...]
     windows: np.ndarray
     cropped_fraction: float
+
+    @property
+    def channels(self) -> np.ndarray:
+        """What the bone-scan network sees: the windows and the logarithmic channel, float32 in [0, 1]."""
+        return np.concatenate([self.windows, compressed(self.counts / np.float32(self.reference))[None]])
 
 
 def prepare_view(

@@ -21,6 +21,7 @@ class AugmentSettings:
 
     window : upper level of the first window as a multiple of the reference, log-uniform.
     windows : upper levels of the windows relative to the first; one channel of output each.
+    log_top : where a last channel, log(1 + level), ends, in units of the first window; 0 for no such channel.
     dose : share of the counts kept, log-uniform from this value to 1 (drawn for `dose_share` of the tiles).
     blur_pixels : largest standard deviation of the extra blur (drawn for `blur_share` of the tiles).
     """
@@ -30,6 +31,7 @@ class AugmentSettings:
     shift: float = 0.06
     window: tuple[float, float] = (0.25, 1.6)
     windows: tuple[float, ...] = (1.0,)
+    log_top: float = 0.0
     gamma: tuple[float, float] = (0.75, 1.35)
     dose: float = 0.35
     dose_share: float = 0.3
@@ -55,7 +57,7 @@ def augment(
     Returns
     -------
     tuple
-        Network input float32 (n, windows, h, w) in [0, 1] and labels int64 (n, h, w).
+        Network input float32 (n, channels, h, w) in [0, 1] and labels int64 (n, h, w).
     """
     levels, labels = _move(levels, labels, settings, generator)
     levels = _blur(levels, settings, generator)
@@ -64,6 +66,9 @@ def augment(
     upper = _log_uniform(count, *settings.window, generator)[:, None] * torch.tensor(settings.windows)
     gamma = _log_uniform(count, *settings.gamma, generator)
     shown = (levels / upper[:, :, None, None]).clamp(0, 1)
+    if settings.log_top:
+        held = (levels / upper[:, :1, None, None]).clamp(0, settings.log_top)
+        shown = torch.cat([shown, held.log1p() / math.log1p(settings.log_top)], 1)
     return shown.pow(gamma[:, None, None, None]), labels
 
 

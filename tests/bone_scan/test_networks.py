@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 
 from pipelines.bone_scan import engine  # noqa: E402
 from pipelines.bone_scan.networks import (  # noqa: E402
+    CHANNELS,
     CLASSES,
     HOTTEST_PIXELS,
     TILE_LABELS,
@@ -29,14 +30,14 @@ def test_the_encoder_has_the_parameters_of_the_published_one(network):
     published = 21_797_672 - (3 * 7 * 7 * 64 + 512 * 1000 + 1000)
     # MONAI's convolutions on the three shortcuts carry a bias each, which the published network does without.
     shortcut_biases = 128 + 256 + 512
-    assert count_parameters(network.encoder) == published + 2 * 7 * 7 * 64 + shortcut_biases
+    assert count_parameters(network.encoder) == published + CHANNELS * 7 * 7 * 64 + shortcut_biases
     assert count_parameters(network) == pytest.approx(24.4e6, rel=0.005)
 
 
 def test_shapes(network):
     for rows, columns in ((256, 256), (256, 96)):
         with torch.inference_mode():
-            pixels, names = network(torch.rand(2, 2, rows, columns))
+            pixels, names = network(torch.rand(2, CHANNELS, rows, columns))
         assert pixels.shape == (2, len(CLASSES), rows, columns)
         assert names.shape == (2, len(TILE_LABELS))
     assert (CLASSES, TILE_LABELS) == (engine.CLASSES, engine.TILE_LABELS)
@@ -44,16 +45,16 @@ def test_shapes(network):
 
 def test_sides_that_are_no_multiple_of_32_are_refused(network):
     with pytest.raises(ValueError, match="multiples of 32"):
-        network(torch.rand(1, 2, 250, 256))
+        network(torch.rand(1, CHANNELS, 250, 256))
     with pytest.raises(ValueError, match="multiples of 32"):
-        network(torch.rand(1, 2, 320, 256), (0, 50))
+        network(torch.rand(1, CHANNELS, 320, 256), (0, 50))
 
 
 def test_a_view_of_one_tile_gets_the_label_of_the_tile(network):
-    tile = torch.rand(1, 2, 256, 256)
+    tile = torch.rand(1, CHANNELS, 256, 256)
     with torch.inference_mode():
         assert torch.equal(network(tile)[1], network(tile, (0,))[1])
-        pixels, labels = network(torch.rand(1, 2, 320, 256), (0, 64))
+        pixels, labels = network(torch.rand(1, CHANNELS, 320, 256), (0, 64))
     assert pixels.shape == (1, 3, 320, 256) and labels.shape == (2, 2)
     assert not torch.equal(labels[0], labels[1])
 
@@ -71,9 +72,23 @@ def test_the_tiles_label_rises_with_what_the_pixels_show(network):
     assert _margins(pixels)[0, 0] == pytest.approx(0.0, abs=1e-4)
 
 
+def test_weights_of_fewer_channels_answer_as_before(network):
+    from pipelines.bone_scan.train import FIRST_LAYER, widened
+
+    state = network.state_dict()
+    narrow = {**state, FIRST_LAYER: state[FIRST_LAYER][:, :2]}
+    grown = BoneScanNetwork().eval()
+    grown.load_state_dict(widened(narrow))
+    tiles = torch.rand(2, CHANNELS, 64, 64)
+    other = torch.cat([tiles[:, :2], torch.rand(2, CHANNELS - 2, 64, 64)], 1)
+    with torch.inference_mode():
+        assert torch.equal(grown(tiles)[0], grown(other)[0])
+    assert torch.equal(widened(state)[FIRST_LAYER], state[FIRST_LAYER])
+
+
 def test_every_parameter_takes_part():
     network = BoneScanNetwork().train()
-    pixels, names = network(torch.rand(2, 2, 64, 64))
+    pixels, names = network(torch.rand(2, CHANNELS, 64, 64))
     (pixels.square().mean() + names.square().mean()).backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []

@@ -41,7 +41,7 @@ STARTS = (0, 192, 256)
 
 
 def random_view(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).random((2, 512, 256)).astype(np.float32)
+    return np.random.default_rng(seed).random((3, 512, 256)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipelines.bone_scan.levels import WINDOW_FACTORS, reference_level, to_grey, window
+from pipelines.bone_scan.levels import WINDOW_FACTORS, compressed, reference_level, to_grey, window
 from pipelines.bone_scan.outline import body_frame, body_mask
 from pipelines.bone_scan.prepare import (
     ADULT_HEIGHT_MM,
@@ -60,6 +60,15 @@ def test_the_usual_matrix_is_taken_as_it_is():
     assert view.windows.min() >= 0
     assert view.windows.max() <= 1
     assert view.grid.source_pixels_per_pixel == 1.0
+
+
+def test_the_network_sees_the_windows_and_a_logarithm_that_nothing_saturates():
+    view = prepare_view(draw_body(), SPACING)
+    np.testing.assert_array_equal(view.channels[:2], view.windows)
+    levels = view.counts / view.reference
+    assert view.channels.dtype == np.float32
+    np.testing.assert_allclose(view.channels[2], np.log1p(levels.clip(0, 20)) / np.log(21), atol=1e-6)
+    assert compressed(np.array([0.0, 1.0, 20.0, 60.0])) == pytest.approx([0, np.log(2) / np.log(21), 1, 1])
 
 
 @settings(max_examples=15, deadline=None)

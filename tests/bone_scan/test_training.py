@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from pipelines.bone_scan.dataset import build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
+from pipelines.bone_scan.levels import WINDOW_FACTORS, compressed, window  # noqa: E402
 from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
-from pipelines.bone_scan.sampling import TileSampler, tile_targets  # noqa: E402
+from pipelines.bone_scan.sampling import AUGMENT, TileSampler, tile_targets  # noqa: E402
+from pipelines.bone_scan.tiles import TILE_PIXELS  # noqa: E402
 from pipelines.bone_scan.train import PRESETS, joint_loss, train  # noqa: E402
 from pipelines.contract.weights import load_model  # noqa: E402
 from pipelines.phantoms.bone_scan import simulate_bone_scan  # noqa: E402
@@ -45,11 +49,25 @@ def test_a_missing_cache_says_so(tmp_path):
 
 def test_batches_are_tiles_in_range_with_their_targets(patients):
     tiles, labels, targets = next(TileSampler(patients, 6, 0))
-    assert tiles.shape == (6, 2, 256, 256) and labels.shape == (6, 256, 256) and targets.shape == (6, 2)
+    assert tiles.shape == (6, 3, 256, 256) and labels.shape == (6, 256, 256) and targets.shape == (6, 2)
     assert float(tiles.min()) >= 0 and float(tiles.max()) <= 1
     assert (tiles[:, 1] >= tiles[:, 0]).all() and (tiles[:, 1] > tiles[:, 0]).any(), "the second window is narrower"
     assert set(labels.unique().tolist()) <= {0, 1, 2}
     assert torch.equal(targets, tile_targets(labels))
+
+
+def test_an_unvaried_tile_is_what_inference_sees(patients):
+    one = replace(patients[0], views=patients[0].views[:1])
+    still = replace(
+        AUGMENT, rotate_deg=0, scale=(1, 1), shift=0, window=(1, 1), gamma=(1, 1), dose_share=0, blur_share=0
+    )
+    tile, _, _ = next(TileSampler([one], 1, 0, still))
+    levels = one.views[0].level.astype(np.float32)
+    shown = np.stack([window(levels, factor) for factor in WINDOW_FACTORS] + [compressed(levels)])
+    starts = range(shown.shape[1] - TILE_PIXELS + 1)
+    tiles = [shown[:, start : start + TILE_PIXELS] for start in starts]
+    distances = [np.abs(near - tile[0].numpy()).max() for plain in tiles for near in (plain, plain[..., ::-1])]
+    assert min(distances) < 1e-3
 
 
 def test_the_sampler_shows_lesions_about_half_of_the_time(patients):
