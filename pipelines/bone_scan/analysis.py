@@ -60,6 +60,9 @@ class ViewAnalysis:
         The view on the working grid.
     starts, tile_probabilities, gates
         Per tile its first row, the network's answer (tile, 2), and what the gate made of it.
+    probabilities
+        Of background, metastasis and bladder, float32 (3, rows, 256) on the working grid: the network's answer, before
+        the gate.
     found
         Class map and foci on the source grid.
     window_sums
@@ -74,6 +77,7 @@ class ViewAnalysis:
     starts: tuple[int, ...]
     tile_probabilities: np.ndarray
     gates: tuple[Gate, ...]
+    probabilities: np.ndarray
     found: FociOfView
     window_sums: tuple[UptakeSums, ...]
     count_sums: UptakeSums
@@ -163,8 +167,9 @@ def _measure(judged: _Judged, positive: bool, watch: Stopwatch) -> ViewAnalysis:
         window_sums = tuple(uptake_sums(grey, lesions, bladder) for grey in greys)
         count_sums = uptake_sums(counts, lesions, bladder)
     return ViewAnalysis(
-        judged.view.name, counts, prepared, judged.starts, judged.labels, tuple(gates), found, window_sums, count_sums
-    )
+        judged.view.name, counts, prepared, judged.starts, judged.labels, tuple(gates), judged.classes, found,
+        window_sums, count_sums,
+    )  # fmt: skip
 
 
 def _gated(classes: np.ndarray, starts: tuple[int, ...], gates: Sequence[Gate]) -> np.ndarray:

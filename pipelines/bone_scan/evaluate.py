@@ -26,6 +26,7 @@ from pipelines.contract import ComputeOptions
 from pipelines.contract.provenance import Stopwatch
 from pipelines.contract.weights import ModelCard
 from pipelines.phantoms.bone_scan import VIEWS, SimulatedBoneScan, simulate_bone_scan
+from pipelines.planar.detections import Detections, free_response
 from pipelines.training.cards import write_figures
 from pipelines.training.metrics import Overlap
 
@@ -134,6 +135,14 @@ def evaluate_patient(
         baseline_positive=baseline.is_positive(simple),
         baseline_metastasis=_overlap(working, simple, METASTASIS),
         baseline_bladder=_overlap(working, simple, BLADDER),
+        detections=sum(
+            (
+                Detections.of(t == METASTASIS, a.found.classes == METASTASIS)
+                for t, a in zip(scan.labels, analyses, strict=True)
+            ),
+            Detections(),
+        ),
+        free_response=_free_response(working, analyses),
         bstbi=found,
         bstbi_truth=_true_burden(scan, analyses),
         benign=tuple(sorted(set(scan.benign))),
@@ -175,6 +184,14 @@ def _true_burden(scan: SimulatedBoneScan, analyses: Sequence[ViewAnalysis]) -> f
             grey = to_grey(window(counts, upper))
             sums.append(uptake_sums(grey, labels == METASTASIS, labels == BLADDER))
     return burden(sums).index
+
+
+def _free_response(working: Sequence[np.ndarray], analyses: Sequence[ViewAnalysis]) -> tuple[Detections, ...]:
+    views = (
+        free_response(truth == METASTASIS, a.probabilities[METASTASIS])
+        for truth, a in zip(working, analyses, strict=True)
+    )
+    return tuple(sum(at_one_cut, Detections()) for at_one_cut in zip(*views, strict=True))
 
 
 def _overlap(truth: Sequence[np.ndarray], found: Sequence[np.ndarray], label: int) -> Overlap:

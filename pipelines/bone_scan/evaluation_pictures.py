@@ -1,6 +1,7 @@
-"""Pictures of an evaluation: the index against the truth, the calibration of the tiles, the ROC curve of the patients.
+"""Pictures of an evaluation: the index against the truth, the calibration of the tiles, the ROC curve of the patients,
+lesions found against false foci (FROC).
 
-An `EvaluationReport` -> three PNG files in a folder. Needs matplotlib (the `research` extra); runs no network.
+An `EvaluationReport` -> four PNG files in a folder. Needs matplotlib (the `research` extra); runs no network.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.bone_scan.evaluation_report import EvaluationReport, reliability
+from pipelines.bone_scan.evaluation_report import EvaluationReport, lesion_figures, reliability
 
-BURDEN, CALIBRATION, ROC = "bstbi.png", "calibration.png", "roc.png"
+BURDEN, CALIBRATION, ROC, FROC = "bstbi.png", "calibration.png", "roc.png", "froc.png"
 
 
 def draw(report: EvaluationReport, folder: Path) -> list[Path]:
@@ -24,7 +25,7 @@ def draw(report: EvaluationReport, folder: Path) -> list[Path]:
         If matplotlib is not installed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = {BURDEN: _burden, CALIBRATION: _calibration, ROC: _roc}
+    drawings = {BURDEN: _burden, CALIBRATION: _calibration, ROC: _roc, FROC: _froc}
     return [_write(folder / name, drawing, report) for name, drawing in drawings.items()]
 
 
@@ -74,6 +75,22 @@ def _roc(axes: Any, report: EvaluationReport) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", title=f"{len(truth)} simulated patients")
     axes.legend(loc="lower right")
+
+
+def _froc(axes: Any, report: EvaluationReport) -> None:
+    figures = lesion_figures(report.patients)
+    points = [p for p in figures["free_response"] if p["sensitivity"] is not None]
+    axes.plot([p["false_foci_per_patient"] for p in points], [p["sensitivity"] for p in points], marker="o",
+              markersize=4, label="pixels of at least this probability")  # fmt: skip
+    for point in points:
+        axes.annotate(f"{point['cut']:g}", (point["false_foci_per_patient"], point["sensitivity"]), xytext=(4, -10),
+                      textcoords="offset points", fontsize=7)  # fmt: skip
+    if figures["sensitivity"] is not None:
+        axes.plot(figures["false_foci_per_patient"], figures["sensitivity"], "s", label="results, with the gate")
+    axes.set(xlabel="false foci per patient, both views", ylabel="lesions found", ylim=(0, 1.02))
+    axes.set_xscale("symlog", linthresh=0.5)
+    axes.set_title(f"{figures['lesions']} lesions of {len(report.patients)} simulated patients")
+    axes.legend(loc="lower right", fontsize=8)
 
 
 def roc_points(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.planar.detections import CUTS, Detections
 from pipelines.training.metrics import (
     CalibrationBin,
     Decisions,
@@ -54,7 +55,10 @@ class TileResult:
 
 @dataclass(frozen=True)
 class PatientResult:
-    """What was measured on one patient; overlaps count pixels of both views."""
+    """What was measured on one patient; overlaps count pixels of both views, detections the foci of both.
+
+    free_response : detections at each of `CUTS` in the network's answer before the gate.
+    """
 
     seed: int
     age_years: int
@@ -68,6 +72,8 @@ class PatientResult:
     baseline_positive: bool
     baseline_metastasis: Overlap
     baseline_bladder: Overlap
+    detections: Detections
+    free_response: tuple[Detections, ...]
     bstbi: float | None
     bstbi_truth: float | None
     benign: tuple[str, ...]
@@ -107,6 +113,7 @@ class EvaluationReport:
             "intervals": self.intervals,
             "calibration": calibration_figures(self.patients),
             "bstbi": _burden_figures(self.patients),
+            "lesions": lesion_figures(self.patients),
             "paper": dict(PAPER),
             "seconds_per_patient": self.seconds_per_patient,
         }
@@ -190,6 +197,21 @@ def calibration_figures(patients: Sequence[PatientResult]) -> dict[str, float | 
     }
 
 
+def lesion_figures(patients: Sequence[PatientResult]) -> dict[str, Any]:
+    """Return lesion-wise sensitivity against false foci per patient: of the results, and at every cut (FROC)."""
+    at_cuts = [sum(column, Detections()) for column in zip(*(p.free_response for p in patients), strict=True)]
+    result = sum((p.detections for p in patients), Detections())
+    return {
+        "lesions": result.lesions,
+        "sensitivity": result.sensitivity,
+        "false_foci_per_patient": result.false / len(patients),
+        "free_response": [
+            {"cut": cut, "sensitivity": d.sensitivity, "false_foci_per_patient": d.false / len(patients)}
+            for cut, d in zip(CUTS, at_cuts, strict=False)
+        ],
+    }
+
+
 def _intervals(patients: Sequence[PatientResult]) -> dict[str, list[float] | None]:
     """95 % intervals of what is no proportion, from a bootstrap over patients."""
     figures = {
@@ -261,7 +283,10 @@ def _age_lines(report: EvaluationReport) -> list[str]:
 def _note_lines(report: EvaluationReport) -> list[str]:
     models = ", ".join(f"{m['name']} {m['version']} ({m['sha256'][:12]})" for m in report.models)
     errors = {name: _number(value) for name, value in calibration_figures(report.patients).items()}
+    foci = lesion_figures(report.patients)
     return [
+        f"lesions, each view by itself: {_number(foci['sensitivity'])} of {foci['lesions']} found, "
+        f"{foci['false_foci_per_patient']:.2f} false foci per patient",
         f"expected calibration error: metastasis {errors['metastasis_tiles']} (tiles), {errors['metastasis_patients']} "
         f"(patients by their highest tile); bladder {errors['bladder_tiles']} (tiles)",
         f"weights: {models}; {report.seconds_per_patient:.2f} s per patient",

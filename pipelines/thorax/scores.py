@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
-from pipelines.planar.lesions import EIGHT_CONNECTED
+from pipelines.planar.detections import Detections
 from pipelines.training.metrics import Overlap, bootstrap_interval
 
 FIGURES = ("dsc", "cpa", "recall")
@@ -37,13 +36,9 @@ class ImageScore:
 
     @classmethod
     def of(cls, patient: int, name: str, truth: np.ndarray, result: np.ndarray) -> ImageScore:
-        """Compare two bool masks. A lesion is found if one of its pixels is marked; a focus is false if it touches
-        no lesion."""
-        lesions, number = ndimage.label(truth, EIGHT_CONNECTED)
-        foci, marked = ndimage.label(result, EIGHT_CONNECTED)
-        found = len(np.unique(lesions[truth & result]))
-        right = len(np.unique(foci[truth & result]))
-        return cls(patient, name, Overlap.of(truth, result), int(number), found, int(marked) - right)
+        """Compare two bool masks, pixel by pixel and lesion by lesion."""
+        seen = Detections.of(truth, result)
+        return cls(patient, name, Overlap.of(truth, result), seen.lesions, seen.found, seen.false)
 
     @property
     def dsc(self) -> float:

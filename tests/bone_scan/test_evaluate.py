@@ -15,6 +15,7 @@ from pipelines.bone_scan.evaluate import evaluate, evaluate_patient, prepared_tr
 from pipelines.bone_scan.evaluation_report import PAPER, EvaluationReport, PatientResult, TileResult
 from pipelines.contract.provenance import Stopwatch
 from pipelines.phantoms.bone_scan import simulate_bone_scan
+from pipelines.planar.detections import Detections
 from pipelines.training.metrics import Overlap
 
 
@@ -48,6 +49,8 @@ def patient(seed, has, positive, age=60, met=NOTHING, bladder=ALL_OF_TEN, score=
         baseline_positive=True,
         baseline_metastasis=Overlap(10, 40, 10) if has else Overlap(0, 20, 0),
         baseline_bladder=Overlap(10, 0, 0),
+        detections=Detections(2, 1, 3) if has else Detections(0, 0, 1),
+        free_response=(Detections(2, 2, 9), Detections(2, 1, 3)) if has else (Detections(0, 0, 4), Detections(0, 0, 1)),
         bstbi=0.1 if positive else 0.0,
         bstbi_truth=0.12 if has else 0.0,
         benign=(),
@@ -87,6 +90,15 @@ def test_age_groups_part_the_patients_at_50_and_70():
     assert [by_age[name]["patients"] for name in by_age] == [2, 2, 2]
 
 
+def test_lesions_and_false_foci_are_counted_over_all_patients():
+    figures = report([patient(0, True, True), patient(1, True, True), patient(2, False, False)]).summary()["lesions"]
+    assert (figures["lesions"], figures["sensitivity"]) == (4, 0.5)
+    assert figures["false_foci_per_patient"] == pytest.approx(7 / 3)
+    first, second = figures["free_response"]
+    assert (first["sensitivity"], first["false_foci_per_patient"]) == (1.0, pytest.approx(22 / 3))
+    assert second["sensitivity"] == 0.5
+
+
 def test_a_figure_that_cannot_be_computed_is_none_and_prints_as_a_dash():
     only_negative = report([patient(0, False, False), patient(1, False, False)])
     assert only_negative.summary()["networks"]["sensitivity"] is None
@@ -110,6 +122,8 @@ def test_a_network_that_sees_nothing_scores_nothing():
     assert found.metastasis.dice == 0.0 and found.bladder.dice == 0.0
     assert found.metastasis.truth == int((scan.labels == 1).sum())
     assert found.bstbi == 0.0 and found.bstbi_truth > 0
+    assert found.detections.lesions > 0 and (found.detections.found, found.detections.false) == (0, 0)
+    assert all(point.found == 0 for point in found.free_response)
 
 
 @pytest.mark.slow
@@ -118,6 +132,7 @@ def test_a_network_that_sees_metastases_everywhere_finds_all_of_them():
     found = evaluate_patient(scan, Fixed(1.0, 0.0), ThresholdBaseline(1.0, 1.0, 50), Stopwatch())
     assert found.positive and found.score == 1.0
     assert found.metastasis.both == found.metastasis.truth
+    assert found.detections.found == found.detections.lesions
     assert found.metastasis.result > 100 * found.metastasis.truth
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.bone_scan.evaluation_pictures import BURDEN, CALIBRATION, ROC, draw, roc_points
+from pipelines.bone_scan.evaluation_pictures import BURDEN, CALIBRATION, FROC, ROC, draw, roc_points
 from pipelines.training.metrics import area_under_roc
 from tests.bone_scan.test_evaluate import patient, report
 
@@ -23,7 +23,7 @@ def test_the_area_under_the_drawn_curve_is_the_mann_whitney_area():
 def test_every_picture_is_a_png_with_something_on_it(tmp_path):
     pytest.importorskip("matplotlib")
     paths = draw(report([patient(i, i % 2 == 0, i % 3 == 0) for i in range(9)]), tmp_path / "pictures")
-    assert [p.name for p in paths] == [BURDEN, CALIBRATION, ROC]
+    assert [p.name for p in paths] == [BURDEN, CALIBRATION, ROC, FROC]
     for path in paths:
         with Image.open(path) as picture:
             assert picture.format == "PNG" and np.asarray(picture.convert("L")).std() > 5
