@@ -170,6 +170,11 @@ def _refuse_options_of_others(pipeline: str, options: dict[str, tuple[object, tu
 )
 @click.option("--curve", is_flag=True, help="thorax: train with 0, 10, 37 and 100 % of the labels, draw the curve.")
 @click.option("--ablations", is_flag=True, help="thorax: train the other rows of the paper's tables 3, 5 and 6.")
+@click.option(
+    "--burden",
+    is_flag=True,
+    help="bone-scan: the index at other doses, with more metastases, after therapy (6 patients).",
+)
 @click.option("--minutes", type=click.FloatRange(min=0.01), help="thorax: training of each such row (30).")
 @click.option("--cache", type=click.Path(path_type=Path), help="thorax: folder of simulated patients (.cache).")
 @click.option("--record", is_flag=True, help="Write the figures into the model cards of --weights.")
@@ -184,6 +189,7 @@ def evaluate(
     out_dir: Path | None,
     curve: bool,
     ablations: bool,
+    burden: bool,
     minutes: float | None,
     cache: Path | None,
     record: bool,
@@ -199,6 +205,7 @@ def evaluate(
             "--real": (real, ("lumbar",)),
             "--curve": (curve, ("thorax",)),
             "--ablations": (ablations, ("thorax",)),
+            "--burden": (burden, ("bone-scan",)),
             "--minutes": (minutes, ("thorax",)),
             "--cache": (cache, ("thorax",)),
         },
@@ -206,6 +213,10 @@ def evaluate(
     if curve or ablations:
         outcome = _compare_thorax(curve, ablations, minutes or 30.0, count, seed, out_dir, cache)
         click.echo(json.dumps(outcome.to_json(), indent=2) if as_json else outcome.table())
+        return
+    if burden:
+        study = _study_burden(count, seed, weights, out_dir)
+        click.echo(json.dumps(study.to_json(), indent=2) if as_json else study.table())
         return
     more: dict[str, Any] = {}
     module: Any
@@ -238,6 +249,16 @@ def evaluate(
     if record and weights is not None:
         module.measure_into_cards(outcome, weights)
     click.echo(json.dumps(outcome.to_json(), indent=2) if as_json else outcome.table())
+
+
+def _study_burden(count: int | None, seed: int | None, weights: Path | None, out: Path | None) -> Any:
+    """Scan the same simulated patients at other doses, with more metastases, and after therapy."""
+    from pipelines.bone_scan import burden_study
+    from pipelines.contract import ComputeOptions
+
+    first = burden_study.FIRST_SEED if seed is None else seed
+    with progress_bar("scanning") as report:
+        return burden_study.run(count or burden_study.PATIENTS, first, report, ComputeOptions(weights_dir=weights), out)
 
 
 def _compare_thorax(

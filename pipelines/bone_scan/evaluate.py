@@ -94,9 +94,11 @@ def evaluate(
         seconds_per_patient=sum(watch.seconds.values()) / count,
     )
     if out is not None:
+        from pipelines.bone_scan.evaluation_failures import draw_failures, worst
         from pipelines.bone_scan.evaluation_pictures import draw
 
         draw(report, out)
+        draw_failures(worst(report.patients), preset, engine, out)
     return report
 
 
@@ -144,7 +146,7 @@ def evaluate_patient(
         ),
         free_response=_free_response(working, analyses),
         bstbi=found,
-        bstbi_truth=_true_burden(scan, analyses),
+        bstbi_truth=true_burden(scan, analyses),
         benign=tuple(sorted(set(scan.benign))),
     )
 
@@ -176,7 +178,7 @@ def _tiles(truth: np.ndarray, analysis: ViewAnalysis) -> list[TileResult]:
     return results
 
 
-def _true_burden(scan: SimulatedBoneScan, analyses: Sequence[ViewAnalysis]) -> float | None:
+def true_burden(scan: SimulatedBoneScan, analyses: Sequence[ViewAnalysis]) -> float | None:
     """The index on the truth's masks, with the same windows."""
     sums = []
     for counts, labels, analysis in zip(scan.counts, scan.labels, analyses, strict=True):

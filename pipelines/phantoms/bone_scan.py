@@ -85,7 +85,11 @@ class SimulatedBoneScan:
 
 
 def simulate_bone_scan(
-    seed: int, preset: str = "train", metastases: int | None = None, counts: float | None = None
+    seed: int,
+    preset: str = "train",
+    metastases: int | None = None,
+    counts: float | None = None,
+    uptake: float = 1.0,
 ) -> SimulatedBoneScan:
     """Simulate one patient.
 
@@ -95,12 +99,15 @@ def simulate_bone_scan(
     preset : acquisition settings, one of `presets.PRESETS`.
     metastases : number to place; None draws whether there are any (45 %) and how many.
     counts : expected counts of the anterior view; None draws them. The patient stays the same.
+    uptake : factor on the metastases' own uptake, as after therapy; 0 leaves normal bone in their place.
 
     Raises
     ------
     ValueError
-        If the preset does not exist.
+        If the preset does not exist, or the uptake is negative.
     """
+    if uptake < 0:
+        raise ValueError(f"uptake cannot be negative, got {uptake}")
     if preset not in PRESETS:
         raise ValueError(f"there is no acquisition preset '{preset}'; known: {', '.join(PRESETS)}")
     streams = np.random.SeedSequence([PRESETS.index(preset), seed]).spawn(5)
@@ -121,6 +128,9 @@ def simulate_bone_scan(
     scene = _Scene(patient, skeleton, findings, [*sources, *findings.sources], bladder, posture, placed)
     acquisition = _Acquisition(scene, scanner, scan_rng)
     lesions = _visible_lesions(acquisition, metastases, lesion_rng)
+    if uptake != 1.0:
+        changed = [replace(lesion, activity=lesion.activity * np.float32(uptake)) for lesion, _ in lesions]
+        lesions = [(lesion, acquisition.look_at(lesion)) for lesion in changed]
     return acquisition.finish(seed, preset, lesions, noise_rng)
 
 
