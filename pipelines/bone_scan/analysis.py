@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 
 from pipelines.bone_scan.bstbi import UptakeSums, uptake_sums
-from pipelines.bone_scan.lesions import BLADDER, METASTASIS, FociOfView, find_foci
-from pipelines.bone_scan.levels import WINDOW_FACTORS, to_grey, window
-from pipelines.bone_scan.prepare import PreparedView, prepare_view
 from pipelines.bone_scan.tiles import Gate, body_rows, covered_rows, gate, is_positive, pelvic_tiles, tile_starts
 from pipelines.contract.provenance import Stopwatch
+from pipelines.planar.lesions import BLADDER, METASTASIS, FociOfView, find_foci
+from pipelines.planar.levels import WINDOW_FACTORS, to_grey, window
+from pipelines.planar.prepare import PreparedView, prepare_view
 
 
 class Network(Protocol):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipelines.bone_scan.levels import BLADDER_HALF_WIDTH_MM
-from pipelines.bone_scan.prepare import PreparedView
+from pipelines.planar.levels import BLADDER_HALF_WIDTH_MM
+from pipelines.planar.prepare import PreparedView
 from pipelines.training.metrics import Decisions, Overlap
 
 BACKGROUND, METASTASIS, BLADDER = 0, 1, 2

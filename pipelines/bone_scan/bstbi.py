@@ -5,8 +5,8 @@ grey levels or counts of one image + masks of metastases L and bladder B -> sums
 
     BSTBI = K S_L / ((K - 1) S_L + S_R - S_B),    S_X = sum over X of (255 - p),    K = 5
 
-p is the 8-bit display in which dark is hot, so 255 - p is the uptake u (see `levels.to_grey`), never applied to raw
-counts. With f = S_L / (S_R - S_B), the share of uptake outside the bladder that lies in metastases,
+p is the 8-bit display in which dark is hot, so 255 - p is the uptake u (see `planar.levels.to_grey`), never applied to
+raw counts. With f = S_L / (S_R - S_B), the share of uptake outside the bladder that lies in metastases,
 
     BSTBI = K f / (1 + (K - 1) f)    and    f = BSTBI / (K - (K - 1) BSTBI):
 

@@ -19,14 +19,14 @@ from pipelines.bone_scan.analysis import Network, View, ViewAnalysis, analyse
 from pipelines.bone_scan.baseline import ThresholdBaseline, score, tune
 from pipelines.bone_scan.bstbi import burden, uptake_sums
 from pipelines.bone_scan.evaluation_report import EvaluationReport, PatientResult, TileResult
-from pipelines.bone_scan.levels import to_grey, window
-from pipelines.bone_scan.prepare import PreparedView, prepare_view
 from pipelines.bone_scan.tiles import CLASSIFIER_THRESHOLD, split
 from pipelines.contract import ComputeOptions
 from pipelines.contract.provenance import Stopwatch
 from pipelines.contract.weights import ModelCard
 from pipelines.phantoms.bone_scan import VIEWS, SimulatedBoneScan, simulate_bone_scan
 from pipelines.planar.detections import Detections, free_response
+from pipelines.planar.levels import to_grey, window
+from pipelines.planar.prepare import PreparedView, prepare_view
 from pipelines.training.cards import write_figures
 from pipelines.training.metrics import Overlap
 

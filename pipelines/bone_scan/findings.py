@@ -16,12 +16,12 @@ import numpy as np
 from pipelines.bone_scan import codes
 from pipelines.bone_scan.analysis import ViewAnalysis
 from pipelines.bone_scan.bstbi import K, burden
-from pipelines.bone_scan.lesions import BLADDER
 from pipelines.bone_scan.wording import conclusion, limitations, window_text
 from pipelines.contract import Contour, Findings, Quantity, Region, Segment, Segmentation
 from pipelines.contract.provenance import Provenance
 from pipelines.imaging.contours import outline_of
 from pipelines.imaging.planar import PlanarScan
+from pipelines.planar.lesions import BLADDER
 from pipelines.planar.regions import display_of, focus_region, focus_segment, size_of
 from pipelines.planar.wording import body_details, shared_details
 

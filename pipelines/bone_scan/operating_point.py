@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.bone_scan.analysis import Network, ask
-from pipelines.bone_scan.prepare import prepare_view
 from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.phantoms.bone_scan import simulate_bone_scan
+from pipelines.planar.prepare import prepare_view
 from pipelines.training.metrics import Decisions
 
 TUNING_SEED, TUNING_PATIENTS = 800_000, 80

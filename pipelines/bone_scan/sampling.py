@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from pipelines.bone_scan.dataset import TrainingPatient, TrainingView
-from pipelines.bone_scan.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.bone_scan.tiles import TILE_PIXELS
+from pipelines.planar.dataset import TrainingPatient, TrainingView
+from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.training.augment import AugmentSettings, augment
 
 METASTASIS, BLADDER = 1, 2

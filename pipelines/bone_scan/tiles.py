@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.bone_scan.outline import BodyFrame
+from pipelines.planar.outline import BodyFrame
 
 TILE_PIXELS = 256
 OVERLAP_PIXELS = 64

@@ -1,7 +1,7 @@
 """The training recipe of the bone-scan network.
 
-simulated patients (`dataset`, cached on disk) -> tiles (`sampling`) -> both heads at once: Dice + cross-entropy of the
-pixels, binary cross-entropy of the tiles' labels -> operating point -> weights and model card.
+simulated patients (`planar.dataset`, cached on disk) -> tiles (`sampling`) -> both heads at once: Dice + cross-entropy
+of the pixels, binary cross-entropy of the tiles' labels -> operating point -> weights and model card.
 
 `paper` keeps the paper's settings (Adam, learning rate 0.01, batch 16; 60 epochs, which the paper does not state);
 `default` uses AdamW with a cosine schedule, because 0.01 with Adam is unstable here. Metrics in the card come from
@@ -20,15 +20,15 @@ from monai.losses import DiceCELoss
 from torch import nn
 from torch.nn import functional
 
-from pipelines.bone_scan.dataset import DEFAULT_CACHE, build_cache, cache_folder, load_patients
 from pipelines.bone_scan.engine import MODEL, OUTPUTS
-from pipelines.bone_scan.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.bone_scan.networks import CHANNELS, NETWORK, BoneScanNetwork
 from pipelines.bone_scan.operating_point import TUNING_PATIENTS, set_operating_point
 from pipelines.bone_scan.sampling import TileSampler
 from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, load_model, save_model
+from pipelines.planar.dataset import DEFAULT_CACHE, build_cache, cache_folder, load_patients
+from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.training.loop import LoopSettings, Trainer
 
 PAPER_BATCH = 16

@@ -23,7 +23,7 @@ from pipelines.bone_scan.bstbi import (
     index_from_fraction,
     uptake_sums,
 )
-from pipelines.bone_scan.levels import to_grey, window
+from pipelines.planar.levels import to_grey, window
 
 positive = st.floats(0.0, 1e6)
 

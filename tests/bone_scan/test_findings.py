@@ -18,12 +18,12 @@ from scipy import ndimage
 from pipelines.bone_scan import codes
 from pipelines.bone_scan.analysis import View, analyse
 from pipelines.bone_scan.findings import build_findings
-from pipelines.bone_scan.header_checks import header_refusal
-from pipelines.bone_scan.lesions import BLADDER, METASTASIS
 from pipelines.bone_scan.tiles import split
 from pipelines.contract import Findings
 from pipelines.contract.provenance import Provenance, Stopwatch
 from pipelines.imaging.planar import read_planar_scan
+from pipelines.planar.header_checks import header_refusal
+from pipelines.planar.lesions import BLADDER, METASTASIS
 from tests.bone_scan.drawn_scans import BACK, CARD, FRONT, LESION, PAIR
 from tests.imaging.nm_objects import (
     BLADDER_CENTRE,
@@ -37,10 +37,13 @@ from tests.imaging.nm_objects import (
 
 
 class HotPixels:
-    """An exact rule in the network's place: what saturates a window is hot; hot and central is bladder."""
+    """An exact rule in the network's place: what saturates a window is hot; hot and central is bladder.
+
+    The windows are the first two channels.
+    """
 
     def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        maps = np.mean([self._maps(window) for window in view], axis=0)
+        maps = np.mean([self._maps(window) for window in view[:2]], axis=0)
         return split(maps[1:], starts).max(axis=(2, 3)), maps
 
     @staticmethod

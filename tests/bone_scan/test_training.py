@@ -9,14 +9,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipelines.bone_scan.dataset import build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
-from pipelines.bone_scan.levels import WINDOW_FACTORS, compressed, window  # noqa: E402
 from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
 from pipelines.bone_scan.sampling import AUGMENT, TileSampler, tile_targets  # noqa: E402
 from pipelines.bone_scan.tiles import TILE_PIXELS  # noqa: E402
 from pipelines.bone_scan.train import PRESETS, joint_loss, train  # noqa: E402
 from pipelines.contract.weights import load_model  # noqa: E402
 from pipelines.phantoms.bone_scan import simulate_bone_scan  # noqa: E402
+from pipelines.planar.dataset import build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
+from pipelines.planar.levels import WINDOW_FACTORS, compressed, window  # noqa: E402
 from pipelines.training.loop import LoopSettings, Trainer  # noqa: E402
 
 pytestmark = pytest.mark.slow

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import points_in_poly
 
-from pipelines.bone_scan.lesions import BLADDER, METASTASIS, clean_classes, find_foci
-from pipelines.bone_scan.location import LEFT, RIGHT, locate
-from pipelines.bone_scan.prepare import prepare_view
 from pipelines.imaging.contours import outline_of
+from pipelines.planar.lesions import BLADDER, METASTASIS, clean_classes, find_foci
+from pipelines.planar.location import LEFT, RIGHT, locate
+from pipelines.planar.prepare import prepare_view
 from tests.imaging.nm_objects import BLADDER_CENTRE, draw_body
 
 SPACING = (2.26, 2.26)

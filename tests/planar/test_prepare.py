@@ -14,16 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pipelines.bone_scan.levels import WINDOW_FACTORS, compressed, reference_level, to_grey, window
-from pipelines.bone_scan.outline import body_frame, body_mask
-from pipelines.bone_scan.prepare import (
-    ADULT_HEIGHT_MM,
-    ROW_MULTIPLE,
-    WORKING_COLUMNS,
-    WORKING_SPACING_MM,
-    prepare_view,
-    working_grid,
-)
 from pipelines.bone_scan.tiles import (
     TILE_PIXELS,
     body_rows,
@@ -33,6 +23,16 @@ from pipelines.bone_scan.tiles import (
     pelvic_tiles,
     split,
     tile_starts,
+)
+from pipelines.planar.levels import WINDOW_FACTORS, compressed, reference_level, to_grey, window
+from pipelines.planar.outline import body_frame, body_mask
+from pipelines.planar.prepare import (
+    ADULT_HEIGHT_MM,
+    ROW_MULTIPLE,
+    WORKING_COLUMNS,
+    WORKING_SPACING_MM,
+    prepare_view,
+    working_grid,
 )
 from tests.imaging.nm_objects import BLADDER_CENTRE, draw_body
 

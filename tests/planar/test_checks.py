@@ -13,10 +13,10 @@ from pydicom import Dataset
 from pydicom.config import disable_value_validation
 from scipy import ndimage
 
-from pipelines.bone_scan.checks import content_refusal, field_refusal
-from pipelines.bone_scan.header_checks import header_refusal, minutes_after_injection
-from pipelines.bone_scan.prepare import prepare_view
 from pipelines.imaging.instance import pixel_spacing_mm, read_frames, read_header
+from pipelines.planar.checks import content_refusal, field_refusal
+from pipelines.planar.header_checks import header_refusal, minutes_after_injection
+from pipelines.planar.prepare import prepare_view
 from tests.imaging.nm_objects import SECONDARY_CAPTURE, draw_body, nm_object
 
 SPACING = (2.26, 2.26)
