@@ -50,9 +50,7 @@ class Engine:
 
         device = prepare_process(options)
         folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
-        network, card = load_network(
-            MODEL, folders, networks.NETWORK, OUTPUTS, lambda found: networks.BoneScanNetwork(**found), device
-        )
+        network, card = load_network(MODEL, folders, networks.NETWORK, OUTPUTS, networks.build_network, device)
         return cls(network, card, device, options.precision)
 
     def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +72,7 @@ class Engine:
         import torch
 
         with torch.inference_mode(), self._autocast():
-            image = torch.from_numpy(np.ascontiguousarray(view[None], dtype=np.float32))
+            image = torch.from_numpy(np.ascontiguousarray(view[None, : self._network.channels], dtype=np.float32))
             image = image.to(self.device.name).contiguous(memory_format=torch.channels_last)
             pixels, names = self._network(image, starts)
             # The activations are taken in fp32: bf16 has three digits, too few for a probability near 0 or 1.

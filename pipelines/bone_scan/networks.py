@@ -32,6 +32,9 @@ NETWORK = "resnet34-unet-two-heads"
 CHANNELS = 3
 """Channels of the input: the same tile in each grey-scale window, the wide one first, and as a logarithm."""
 
+WINDOWS = 2
+"""What the weights see whose card does not say."""
+
 INPUT_MULTIPLE = 32
 """The encoder halves its input five times."""
 
@@ -63,15 +66,17 @@ class _UpBlock(nn.Module):
 class BoneScanNetwork(nn.Module):
     """U-Net on a ResNet34 encoder with a head for the tile's labels, 24.4 million parameters.
 
-    Input float (tile, 3, rows, columns) in [0, 1], 1 = hottest, sides multiples of 32. Output: logits of `CLASSES`,
-    float (tile, 3, rows, columns), and of `TILE_LABELS`, float (tile, 2).
+    `channels`: how many of the input's channels the network sees, the first ones; a card that does not say means the
+    two windows alone. Input float (tile, channels, rows, columns) in [0, 1], 1 = hottest, sides multiples of 32.
+    Output: logits of `CLASSES`, float (tile, 3, rows, columns), and of `TILE_LABELS`, float (tile, 2).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = CHANNELS) -> None:
         super().__init__()
+        self.channels = channels
         # MONAI's own default of conv1_t_stride is 1, which is not the usual network and four times the work.
         encoder: Any = resnet34(
-            pretrained=False, spatial_dims=2, n_input_channels=CHANNELS, num_classes=1, conv1_t_stride=2
+            pretrained=False, spatial_dims=2, n_input_channels=channels, num_classes=1, conv1_t_stride=2
         )
         # The classification head is not part of this network; left in, it would be stored without ever being used.
         encoder.fc = nn.Identity()
@@ -128,6 +133,17 @@ class BoneScanNetwork(nn.Module):
             x = stage(x)
             features.append(x)
         return features
+
+
+def build_network(parameters: dict[str, Any]) -> BoneScanNetwork:
+    """Build the network that a card describes.
+
+    Raises
+    ------
+    TypeError
+        If the parameters are not those of `BoneScanNetwork`.
+    """
+    return BoneScanNetwork(**{"channels": WINDOWS, **parameters})
 
 
 def _margins(pixels: torch.Tensor) -> torch.Tensor:

@@ -197,6 +197,7 @@ def _card(
         version=f"0.2.{total}",
         pipeline="bone-scan",
         network=NETWORK,
+        network_parameters={"channels": CHANNELS},
         input=(
             "float32 (tile, 3, 256, 256): one view of a whole-body bone scan on the working grid (2.26 mm, 256 "
             f"columns), counts divided by {WINDOW_FACTORS[0]} (channel 0) and {WINDOW_FACTORS[1]} (channel 1) of the "

@@ -28,7 +28,8 @@ from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
 pytestmark = pytest.mark.slow
 
 CARD = ModelCard(
-    name=MODEL, version="0", pipeline="bone-scan", network=NETWORK, input="tiles", outputs=OUTPUTS,
+    name=MODEL, version="0", pipeline="bone-scan", network=NETWORK, network_parameters={"channels": 3}, input="tiles",
+    outputs=OUTPUTS,
     training_data="none", simulated_only=True, seed=0, steps=0, licence="Apache-2.0", intended_use="tests",
 )  # fmt: skip
 
@@ -63,6 +64,16 @@ def test_the_engine_returns_probabilities_of_the_promised_shape(random_engine):
     assert ((labels >= 0) & (labels <= 1)).all()
     assert classes.shape == (3, 512, 256)
     np.testing.assert_allclose(classes.sum(axis=0), 1.0, atol=1e-5)
+
+
+def test_weights_whose_card_names_no_channels_see_the_windows_alone(tmp_path):
+    torch.manual_seed(1)
+    save_model(BoneScanNetwork(2).state_dict(), CARD.model_copy(update={"network_parameters": {}}), tmp_path)
+    engine = Engine.load(ComputeOptions(device="cpu", weights_dir=tmp_path))
+    view = random_view(3)
+    other = np.concatenate([view[:2], random_view(4)[2:]])
+    for ours, theirs in zip(engine.judge(view, STARTS), engine.judge(other, STARTS), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_engine_computes_what_the_network_computes(random_engine, random_weights):
