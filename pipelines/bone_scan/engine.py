@@ -7,14 +7,13 @@ pipeline sees numpy arrays only. torch is imported inside; this module may be im
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.contract import ComputeOptions
-from pipelines.contract.compute import Device, prepare_process
+from pipelines.contract.compute import Device, autocast, prepare_process
 from pipelines.contract.loading import load_network
 from pipelines.contract.weights import ModelCard, weights_folders
 
@@ -71,7 +70,7 @@ class Engine:
         """
         import torch
 
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.device, self.precision):
             image = torch.from_numpy(np.ascontiguousarray(view[None, : self._network.channels], dtype=np.float32))
             image = image.to(self.device.name).contiguous(memory_format=torch.channels_last)
             pixels, names = self._network(image, starts)
@@ -79,10 +78,3 @@ class Engine:
             classes = pixels[0].float().softmax(dim=0).cpu().numpy()
             labels = names.float().sigmoid().cpu().numpy()
         return labels, np.ascontiguousarray(classes)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision != "bf16":
-            return nullcontext()
-        import torch
-
-        return torch.autocast("cuda" if self.device.is_cuda else "cpu", dtype=torch.bfloat16)

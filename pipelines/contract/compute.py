@@ -9,8 +9,9 @@ from __future__ import annotations
 import ctypes
 import platform
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.contract.errors import DeviceError
 
@@ -111,3 +112,12 @@ def tune_allocator() -> bool:
     mmap_kept = libc.mallopt(M_MMAP_THRESHOLD, HELD_BYTES)
     trim_kept = libc.mallopt(M_TRIM_THRESHOLD, HELD_BYTES)
     return bool(mmap_kept and trim_kept)
+
+
+def autocast(device: Device, precision: str) -> AbstractContextManager[Any]:
+    """Return the context in which a network runs in a precision of `PRECISIONS`; fp32 changes nothing."""
+    if precision != "bf16":
+        return nullcontext()
+    import torch
+
+    return torch.autocast("cuda" if device.is_cuda else "cpu", dtype=torch.bfloat16)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 
 from pipelines.contract import ComputeOptions, Progress
-from pipelines.contract.compute import Device, prepare_process
+from pipelines.contract.compute import Device, autocast, prepare_process
 from pipelines.contract.loading import load_network
 from pipelines.contract.weights import ModelCard, weights_folders
 from pipelines.lumbar import grid
@@ -145,17 +144,12 @@ class LumbarCascade:
 
         def predict(window: torch.Tensor) -> torch.Tensor:
             volume = window[None, None].to(self.device.name, memory_format=torch.channels_last_3d)
-            with self._autocast():
+            with autocast(self.device, self.precision):
                 logits = network(volume)
             return logits.float().softmax(1)[0].permute(1, 0, 2, 3).cpu()
 
         with torch.inference_mode():
             return blend_windows(shown, predict)
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision != "bf16":
-            return nullcontext()
-        return torch.autocast("cuda" if self.device.is_cuda else "cpu", torch.bfloat16)
 
 
 def blend_windows(stack: torch.Tensor, predict: Predict) -> torch.Tensor:

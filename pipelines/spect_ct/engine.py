@@ -9,7 +9,6 @@ torch is imported here, so only workers may import this module: a pipeline does 
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from pipelines.contract import ComputeOptions, Progress
-from pipelines.contract.compute import Device, prepare_process
+from pipelines.contract.compute import Device, autocast, prepare_process
 from pipelines.contract.loading import load_network
 from pipelines.contract.weights import ModelCard, weights_folders
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network
@@ -95,14 +94,9 @@ class LesionEngine:
 
     def _predict(self, tiles: torch.Tensor) -> torch.Tensor:
         shown = tiles.to(self.device.name, memory_format=torch.channels_last)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             logits: torch.Tensor = self._network(shown)
         return logits.float().cpu()
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision != "bf16":
-            return nullcontext()
-        return torch.autocast("cuda" if self.device.is_cuda else "cpu", torch.bfloat16)
 
 
 def tile_of(card: ModelCard) -> int:

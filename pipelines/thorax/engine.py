@@ -6,14 +6,13 @@ only. torch is imported inside; this module may be imported by anyone.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.contract import ComputeOptions
-from pipelines.contract.compute import Device, prepare_process
+from pipelines.contract.compute import Device, autocast, prepare_process
 from pipelines.contract.loading import load_network
 from pipelines.contract.weights import ModelCard, weights_folders
 
@@ -73,17 +72,10 @@ class Engine:
         """
         import torch
 
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), autocast(self.device, self.precision):
             batch = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)[:, None])
             batch = batch.to(self.device.name).contiguous(memory_format=torch.channels_last)
             logits = self._network(batch)
             # The sigmoid is taken in fp32: bf16 has three digits, too few for a probability near 0 or 1.
             probabilities: np.ndarray = logits.float().sigmoid()[:, 0].cpu().numpy()
         return probabilities
-
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.precision != "bf16":
-            return nullcontext()
-        import torch
-
-        return torch.autocast("cuda" if self.device.is_cuda else "cpu", dtype=torch.bfloat16)
