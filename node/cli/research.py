@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from node.cli.progress import progress_bar
+from node.cli.weights import need_weights
 from node.errors import ConfigurationError
 
 PHANTOMS = ("bone-scan", "lumbar-mr", "spect-ct")
@@ -197,6 +198,7 @@ def evaluate(
 ) -> None:
     """Print the paper's table for our weights on held-out simulated patients, the paper's figures beside it."""
     _here(pipeline, TRAINABLE, "pipeline")
+    need_weights(pipeline, weights)
     if record and weights is None:
         raise click.UsageError("--record: name the folder of weights whose cards take the figures, with --weights")
     _refuse_options_of_others(

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from node.cli.main import EXIT_REFUSED, EXIT_USAGE
+from node.cli.weights import need_weights
 from node.errors import PermanentError
 
 
@@ -41,6 +42,7 @@ def run(
         instance = load_pipeline_class(pipeline)()
     except KeyError as error:
         raise click.UsageError(str(error.args[0])) from error
+    need_weights(pipeline, weights)
     options = ComputeOptions(device=device, precision=precision, weights_dir=weights)
     try:
         with _progress(enabled=not as_json) as report:

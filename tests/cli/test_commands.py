@@ -200,3 +200,15 @@ def test_weights_and_devices_that_cannot_be_used_end_in_their_sentence(
     done = osteon("evaluate", "thorax", "--count", "2")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip().endswith("osteon: x.safetensors: not what its card says; install it again")
+
+
+@pytest.mark.parametrize("command", [("evaluate", "thorax", "--count", "2"), ("run", "thorax", ".", "--out", "out")])
+def test_a_folder_without_the_pipelines_weights_is_refused_instead_of_measuring_the_shipped_ones(
+    command: tuple[str, ...], osteon: Osteon, tmp_path: Path
+) -> None:
+    done = osteon(*command, "--weights", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no weights of thorax are in this folder (it holds no model card)" in done.stderr
+    for path in (REPOSITORY / "pipelines/lumbar/weights").glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert "it holds lumbar-coarse, lumbar-fine" in osteon(*command, "--weights", str(tmp_path)).stderr
