@@ -199,6 +199,8 @@ def evaluate(
     """Print the paper's table for our weights on held-out simulated patients, the paper's figures beside it."""
     _here(pipeline, TRAINABLE, "pipeline")
     need_weights(pipeline, weights)
+    if record and (burden or curve or ablations):
+        raise click.UsageError("--record: model cards take the figures of the held-out patients alone; leave it out")
     if record and weights is None:
         raise click.UsageError("--record: name the folder of weights whose cards take the figures, with --weights")
     _refuse_options_of_others(

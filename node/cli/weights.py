@@ -22,5 +22,5 @@ def need_weights(pipeline: str, folder: Path | None) -> None:
     found = find_models([folder])
     if any(model.card is not None and model.card.pipeline == pipeline for model in found):
         return
-    held = ", ".join(sorted(model.name for model in found)) or "no model card"
+    held = ", ".join(sorted(model.problem or model.name for model in found)) or "no model card"
     raise PermanentError(f"--weights {folder}: no weights of {pipeline} are in this folder (it holds {held}).")

@@ -15,12 +15,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pipelines.bone_scan.analysis import Network, View, analyse
+from pipelines.bone_scan.analysis import Network
 from pipelines.bone_scan.bstbi import burden
-from pipelines.bone_scan.evaluate import true_burden
+from pipelines.bone_scan.evaluate import analyse_scan, true_burden
 from pipelines.contract import ComputeOptions
 from pipelines.contract.provenance import Stopwatch
-from pipelines.phantoms.bone_scan import VIEWS, simulate_bone_scan
+from pipelines.phantoms.bone_scan import simulate_bone_scan
 
 FIRST_SEED = 500_000
 PATIENTS = 6
@@ -144,13 +144,19 @@ def run(
 
 
 def scanned(seed: int, value: float, network: Network, **varied: Any) -> Scanned:
-    """Scan a patient once and take its index; `varied` goes to `simulate_bone_scan`."""
+    """Scan a patient once and take its index; `varied` goes to `simulate_bone_scan`.
+
+    Raises
+    ------
+    ValueError
+        If the index is 0/0.
+    """
     scan = simulate_bone_scan(seed, PRESET, **varied)
-    spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
-    views = [View(counts, spacing, name) for counts, name in zip(scan.counts, VIEWS, strict=True)]
-    analyses = analyse(views, network, Stopwatch())
-    found = burden([sums for a in analyses for sums in a.window_sums]).index
-    return Scanned(seed, value, found or 0.0, true_burden(scan, analyses) or 0.0)
+    analyses = analyse_scan(scan, network, Stopwatch())
+    found, truth = burden([sums for a in analyses for sums in a.window_sums]).index, true_burden(scan, analyses)
+    if found is None or truth is None:
+        raise ValueError(f"patient {seed}: no uptake outside the bladder, the index is 0/0")
+    return Scanned(seed, value, found, truth)
 
 
 def draw(study: BurdenStudy, folder: Path) -> Path:

@@ -106,9 +106,7 @@ def evaluate_patient(
     scan: SimulatedBoneScan, network: Network, baseline: ThresholdBaseline, watch: Stopwatch
 ) -> PatientResult:
     """Analyse one simulated patient as the node does and compare with the truth; masks on the source grid."""
-    spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
-    views = [View(counts, spacing, name) for counts, name in zip(scan.counts, VIEWS, strict=True)]
-    analyses = analyse(views, network, watch)
+    analyses = analyse_scan(scan, network, watch)
     overlaps = {
         label: sum(
             (
@@ -149,6 +147,13 @@ def evaluate_patient(
         bstbi_truth=true_burden(scan, analyses),
         benign=tuple(sorted(set(scan.benign))),
     )
+
+
+def analyse_scan(scan: SimulatedBoneScan, network: Network, watch: Stopwatch) -> list[ViewAnalysis]:
+    """Analyse both views of one simulated patient as the node does; stages are timed on the watch."""
+    spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
+    views = [View(counts, spacing, name) for counts, name in zip(scan.counts, VIEWS, strict=True)]
+    return analyse(views, network, watch)
 
 
 def prepared_truth(scan: SimulatedBoneScan) -> list[tuple[PreparedView, np.ndarray]]:

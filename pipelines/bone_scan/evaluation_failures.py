@@ -1,7 +1,7 @@
 """The worst results of an evaluation as a picture: wrong decisions first, then the poorest outlines.
 
-Seeds of an `EvaluationReport` -> simulated and analysed again -> one row of both views per patient, truth and result
-drawn as outlines. Needs matplotlib (the `research` extra).
+Seeds of an `EvaluationReport` -> simulated and analysed again -> both views of each patient side by side, truth and
+result drawn as outlines. Needs matplotlib (the `research` extra).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.bone_scan.analysis import Network, View, analyse
+from pipelines.bone_scan.analysis import Network
+from pipelines.bone_scan.evaluate import analyse_scan
 from pipelines.bone_scan.evaluation_report import PatientResult
 from pipelines.contract.provenance import Stopwatch
 from pipelines.imaging.contours import outline_of
@@ -51,7 +52,7 @@ def draw_failures(patients: Sequence[PatientResult], preset: str, network: Netwo
     figure = Figure(figsize=(2.6 * len(VIEWS) * len(patients), 7), dpi=80, layout="constrained")
     axes = np.atleast_1d(figure.subplots(1, len(VIEWS) * len(patients)))
     for number, patient in enumerate(patients):
-        _draw_patient(axes[len(VIEWS) * number :], patient, preset, network)
+        _draw_patient(axes[len(VIEWS) * number :][: len(VIEWS)], patient, preset, network)
     figure.suptitle("truth: green metastasis, cyan bladder; result: red metastasis, orange bladder", fontsize=9)
     figure.savefig(folder / FAILURES)
     return folder / FAILURES
@@ -59,9 +60,7 @@ def draw_failures(patients: Sequence[PatientResult], preset: str, network: Netwo
 
 def _draw_patient(axes: Any, patient: PatientResult, preset: str, network: Network) -> None:
     scan = simulate_bone_scan(patient.seed, preset)
-    spacing = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
-    views = [View(counts, spacing, name) for counts, name in zip(scan.counts, VIEWS, strict=True)]
-    for place, truth, analysis in zip(axes, scan.labels, analyse(views, network, Stopwatch()), strict=False):
+    for place, truth, analysis in zip(axes, scan.labels, analyse_scan(scan, network, Stopwatch()), strict=True):
         place.imshow(analysis.counts, cmap="gray_r", vmin=0, vmax=analysis.prepared.upper_levels[-1])
         for label, colours in COLOURS.items():
             for mask, colour in zip((truth == label, analysis.found.classes == label), colours, strict=True):
