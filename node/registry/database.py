@@ -6,6 +6,8 @@ PostgreSQL serves where several hosts share the work.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 SQLITE_BUSY_MS = 30_000
 """How long a writer waits for another on SQLite; longer than any transaction of ours."""
+
+WAL_RETRY_S = 0.05
+"""Pause before a new file is tried again that another process is just turning into WAL mode."""
 
 
 class Registry:
@@ -70,12 +75,29 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the begin handler below says BEGIN itself
-        # The time-out first: several processes may turn the same new file into WAL at once.
+        connection.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
+        _turn_into_wal(connection)
         # FULL, not NORMAL: a file leaves the inbox once its row is committed, so a commit must survive a power cut.
-        for pragma in (f"busy_timeout={SQLITE_BUSY_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         write = connection.get_execution_options().get("osteon_write", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _turn_into_wal(connection: sqlite3.Connection) -> None:
+    """Turn the file into WAL mode, waiting for other processes that open the same new file.
+
+    SQLite does not apply the busy time-out to this change: it fails at once while another connection holds a lock.
+    """
+    deadline = time.monotonic() + SQLITE_BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(WAL_RETRY_S)
