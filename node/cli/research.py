@@ -65,7 +65,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
 )
 @click.option(
     "--only",
-    type=click.Choice(["cache", "coarse", "fine", "network"]),
+    type=click.Choice(["cache", "coarse", "fine", "ribs", "network"]),
     help="lumbar, spect-ct: the simulated patients alone (cache), or one network on what there is of them.",
 )
 @click.option(
@@ -112,7 +112,7 @@ def train(
         common |= {"seconds": hours * 3600, "out": out_dir, "progress": report}
         if pipeline == "lumbar":
             if only == "network":
-                raise click.UsageError("--only network: lumbar has two, coarse and fine")
+                raise click.UsageError("--only network: lumbar has three, coarse, fine and ribs")
             from pipelines.lumbar.train import train as train_lumbar
 
             cards = train_lumbar(**common, start=start, only=only or "")

@@ -1,11 +1,12 @@
-"""Both networks at work: a sagittal volume in, its label map on the source grid out.
+"""The networks at work: a sagittal volume in, its label map on the source grid out.
 
 volume -> without air, 256 x 128 -> coarse network -> box about its five structures, with margins -> 320 x 128 -> fine
 network -> probabilities, linearly back on the box's pixels -> the most probable class of each -> labels.
 
 Stacks of more than 16 slices go through the networks in overlapping windows (`grid`). If the coarse stage finds
-nothing, the fine one looks at the whole image and the result carries a flag. Levels, cleaning and measurements are
-not done here. torch is imported here, so only workers may import this module: a pipeline does so in `load`.
+nothing, the fine one looks at the whole image and the result carries a flag. Levels are named by `levels`, which is
+told here where ribs are; measurements are not taken here. torch is imported here, so only workers may import this
+module: a pipeline does so in `load`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ from pipelines.contract.weights import ModelCard, weights_folders
 from pipelines.lumbar import grid
 from pipelines.lumbar.classes import BACKGROUND, CLASSES, PAPER_STRUCTURES
 from pipelines.lumbar.grid import Box
+from pipelines.lumbar.instances import LevelMap
+from pipelines.lumbar.levels import name_levels
 from pipelines.lumbar.networks import NETWORK, build_network
+from pipelines.lumbar.rib_network import RibReader
 
 COARSE, FINE = "lumbar-coarse", "lumbar-fine"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -66,18 +70,21 @@ class CascadeResult:
 
 
 class LumbarCascade:
-    """Coarse and fine network, loaded once per process."""
+    """Coarse and fine network and the reader of ribs, loaded once per process."""
 
-    def __init__(self, coarse: Any, fine: Any, cards: tuple[ModelCard, ...], device: Device, precision: str) -> None:
+    def __init__(
+        self, coarse: Any, fine: Any, ribs: RibReader, cards: tuple[ModelCard, ...], device: Device, precision: str
+    ) -> None:
         self._coarse = coarse
         self._fine = fine
-        self.cards = cards
+        self._ribs = ribs
+        self.cards = (*cards, ribs.card)
         self.device = device
         self.precision = precision
 
     @classmethod
     def load(cls, options: ComputeOptions) -> LumbarCascade:
-        """Load both networks.
+        """Load all three networks.
 
         Raises
         ------
@@ -90,7 +97,13 @@ class LumbarCascade:
         folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
         coarse, coarse_card = load_network(COARSE, folders, NETWORK, CLASSES, build_network, device)
         fine, fine_card = load_network(FINE, folders, NETWORK, CLASSES, build_network, device)
-        return cls(coarse, fine, (coarse_card, fine_card), device, options.precision)
+        ribs = RibReader.load(folders, device)
+        return cls(coarse, fine, ribs, (coarse_card, fine_card), device, options.precision)
+
+    def name(self, result: CascadeResult, volume: np.ndarray, spacing_mm: tuple[float, float, float]) -> LevelMap:
+        """Name the levels of a result, with an eye on the ribs in the volume that it came from."""
+        held = np.asarray(volume, dtype=np.float32)
+        return name_levels(result.labels, spacing_mm, lambda at: self._ribs.probabilities(held, spacing_mm, at))
 
     def segment(
         self, volume: np.ndarray, spacing_mm: tuple[float, float, float], progress: Progress | None = None

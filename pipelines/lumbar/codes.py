@@ -1,9 +1,9 @@
 """Codes of the lumbar pipeline's findings: SNOMED CT where it has one, else the project's private scheme 99OSTEON.
 
 Vertebrae, discs and their levels are those of CID 7603, 7604 and 1003, the vertebral bodies those of the HL7
-radiotherapy guide (CodeX) that maps TG-263 names to SNOMED CT. No public code was found for a neural foramen
-(280734009 "vertebral foramen" is the ring around the cord), for heights at a place of a body or disc, or for the disc
-height index.
+radiotherapy guide (CodeX) that maps TG-263 names to SNOMED CT. No public code was found for a neural foramen (280734009
+"vertebral foramen" is the ring around the cord), for a sixth lumbar vertebra, for heights at a place of a body or disc,
+or for the disc height index.
 """
 
 from __future__ import annotations
@@ -41,10 +41,26 @@ _LEVELS = {
     "L4/L5": "243923001", "L5/S1": "243927000",
 }  # fmt: skip
 
+
+def _private(value: str, meaning: str) -> Code:
+    return Code(value, SCHEME, meaning)
+
+
+_VARIANT_LEVELS = {"L4/S1": "L4-S1", "L5/L6": "L5-L6", "L6/S1": "L6-S1"}
+
 VERTEBRA = {level: _sct(value, f"{level} vertebra") for level, value in _VERTEBRAE.items()}
 BODY = {level: _sct(value, f"Body of {level} vertebra") for level, value in _BODIES.items()}
 DISC = {level: _sct(value, f"{level} disc") for level, value in _DISCS.items()}
 LEVEL = {level: _sct(value, f"Level of {level} intervertebral disc") for level, value in _LEVELS.items()}
+
+# Patients with four or six lumbar vertebrae; no public code was found.
+VERTEBRA["L6"] = _private("L6-VERTEBRA", "L6 vertebra")
+BODY["L6"] = _private("L6-BODY", "Body of L6 vertebra")
+DISC |= {level: _private(f"{value}-DISC", f"{level} disc") for level, value in _VARIANT_LEVELS.items()}
+LEVEL |= {
+    level: _private(f"{value}-LEVEL", f"Level of {level} intervertebral disc")
+    for level, value in _VARIANT_LEVELS.items()
+}
 
 ANY_BODY = _sct("3572006", "Body of vertebra")
 CANAL = _sct("61853006", "Vertebral canal")

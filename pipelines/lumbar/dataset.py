@@ -9,7 +9,7 @@ A cache is named by preset and `CACHE_VERSION`; raise the version when simulatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +24,14 @@ from pipelines.training.cache import fill_cache
 if TYPE_CHECKING:
     from pipelines.phantoms.lumbar import LumbarPatient
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 DEFAULT_CACHE = Path(".cache")
 PIXEL_MM = 0.8
 """In-plane pixels of the cache: what the fine network's grid has on an adult's lumbar spine."""
 
 Progress = Callable[[float, str], None]
+Job = tuple[int, int, str, Path]
+"""Seed of a patient, number of looks, preset, folder."""
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,27 @@ def build_cache(
     progress: Progress | None = None,
 ) -> Path:
     """Simulate the patients that the cache does not hold yet; return its folder."""
-    folder = cache_folder(root, preset)
+    return fill_looks(_write_patient, cache_folder(root, preset), seeds, looks, preset, workers, progress)
+
+
+def fill_looks(
+    write: Callable[[Job], None],
+    folder: Path,
+    seeds: Iterable[int],
+    looks: int,
+    preset: str,
+    workers: int,
+    progress: Progress | None,
+) -> Path:
+    """Let `write` (a function of a module) write the patients of whom a folder lacks a look; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(seeds)
     missing = [
         (seed, looks, preset, folder)
         for seed in wanted
-        if not all(_path(folder, seed, look).exists() for look in range(looks))
+        if not all(look_path(folder, seed, look).exists() for look in range(looks))
     ]
-    fill_cache(_write_patient, missing, len(wanted), workers, progress)
+    fill_cache(write, missing, len(wanted), workers, progress)
     return folder
 
 
@@ -110,30 +124,31 @@ def read_volume(path: Path) -> TrainingVolume:
 
 
 def write_volume(path: Path, volume: TrainingVolume) -> None:
-    """Write one look; the file appears whole or not at all."""
+    """Write one look."""
+    spacing = np.array(volume.spacing_mm, np.float32)
+    write_arrays(path, {"image": volume.image, "labels": volume.labels, "spacing_mm": spacing})
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an `.npz` that appears whole or not at all."""
     partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez(
-        partial,
-        allow_pickle=False,
-        image=volume.image,
-        labels=volume.labels,
-        spacing_mm=np.array(volume.spacing_mm, np.float32),
-    )
+    np.savez(partial, allow_pickle=False, **arrays)
     partial.replace(path)
 
 
-def _path(folder: Path, seed: int, look: int) -> Path:
+def look_path(folder: Path, seed: int, look: int) -> Path:
+    """Return the file of one look of one patient."""
     return folder / f"{seed:06d}-{look}.npz"
 
 
-def _write_patient(job: tuple[int, int, str, Path]) -> None:
+def _write_patient(job: Job) -> None:
     from pipelines.phantoms.lumbar import draw_lumbar, render_lumbar
 
     seed, looks, preset, folder = job
     torch.set_num_threads(1)
     anatomy = draw_lumbar(seed, preset)
     for look in range(looks):
-        path = _path(folder, seed, look)
+        path = look_path(folder, seed, look)
         if not path.exists():
             write_volume(path, prepare_volume(render_lumbar(anatomy, look, preset)))
 

@@ -24,7 +24,6 @@ from pipelines.lumbar.classes import BODY, CLASSES, DISC, THECAL_SAC
 from pipelines.lumbar.evaluation_report import EvaluationReport, PatientResult
 from pipelines.lumbar.instances import LevelMap
 from pipelines.lumbar.level_scores import label_score
-from pipelines.lumbar.levels import name_levels
 from pipelines.lumbar.pictures import picture, write_picture
 from pipelines.phantoms.lumbar import LumbarPatient, simulate_lumbar
 from pipelines.training.cards import write_figures
@@ -153,7 +152,7 @@ def _through(
     """Cascade and levels, with the seconds that both took."""
     started = time.perf_counter()
     result = cascade.segment(image, spacing_mm)
-    levels = name_levels(result.labels, spacing_mm)
+    levels = cascade.name(result, image, spacing_mm)
     return result, levels, time.perf_counter() - started
 
 

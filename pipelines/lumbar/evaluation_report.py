@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.lumbar.classes import BODY, CANAL, CLASSES, CORD, DISC, FORAMEN, PAPER_STRUCTURES, SACRUM
+from pipelines.lumbar.instances import DOUBTFUL_NAMES
 from pipelines.lumbar.real import RealResult
 from pipelines.training.metrics import Overlap, Proportion, bootstrap_interval
 
@@ -134,7 +135,6 @@ def label_figures(patients: Sequence[PatientResult]) -> dict[str, Any]:
     """Return which share of the true bodies and discs was found under its own name."""
     usual = [p for p in patients if p.usual_anatomy]
     unusual = [p for p in patients if not p.usual_anatomy]
-    doubtful = {"transitional", "levels_uncertain", "sacrum_not_visible"}
     return {
         "bodies": _share([ok for p in patients for ok in p.body_names.values()]),
         "discs": _share([ok for p in patients for ok in p.disc_names.values()]),
@@ -142,8 +142,8 @@ def label_figures(patients: Sequence[PatientResult]) -> dict[str, Any]:
         "all_interval_by_patient": bootstrap_interval(patients, _right_names),
         "usual_anatomy": _share(_names(usual)),
         "unusual_anatomy": _share(_names(unusual)),
-        "unusual_flagged": _share([bool(doubtful & set(p.level_flags)) for p in unusual]),
-        "usual_flagged": _share([bool(doubtful & set(p.level_flags)) for p in usual]),
+        "unusual_flagged": _share([bool(DOUBTFUL_NAMES & set(p.level_flags)) for p in unusual]),
+        "usual_flagged": _share([bool(DOUBTFUL_NAMES & set(p.level_flags)) for p in usual]),
     }
 
 

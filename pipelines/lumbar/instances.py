@@ -41,11 +41,15 @@ LEVEL_FLAGS = {
     "sacrum_not_visible": "names are a guess: the sacrum to count from was not found",
     "levels_uncertain": "the count from the sacrum is doubtful (a gap in the chain, a doubtful last body)",
     "transitional": "signs of a lumbosacral transitional vertebra",
+    "lumbar_count": "the ribs say that there are four or six lumbar vertebrae, or leave the number open",
     "bodies_rejected": "bodies off the spine's chain were removed",
     "body_reassigned": "a body was taken for sacrum, or a part of the sacrum for a body",
     "discs_missing": "two neighbouring vertebrae have no disc between them",
 }
 """Codes of `LevelMap.flags` and what each means; the sentence in a flag names the levels."""
+
+DOUBTFUL_NAMES = frozenset({"sacrum_not_visible", "levels_uncertain", "transitional", "lumbar_count", "no_vertebra"})
+"""Of these, the ones that put every name in doubt."""
 
 INSTANCE_FLAGS = {
     "cut_by_edge": "reaches the edge of the field of view",
@@ -129,9 +133,11 @@ class LevelMap:
         (slice, row, column).
     numbering
         One sentence: how the levels were named. It belongs into every report: without the ribs the number of
-        lumbar vertebrae cannot be known, so six lumbar-type vertebrae count as T12 to L5.
+        lumbar vertebrae cannot be known, and six lumbar-type vertebrae then count as T12 to L5.
     flags
         What is doubtful about the whole; empty where nothing is.
+    lumbar
+        Number of lumbar vertebrae that the names rest on.
     """
 
     structures: np.ndarray
@@ -140,6 +146,7 @@ class LevelMap:
     spacing_mm: tuple[float, float, float]
     numbering: str
     flags: tuple[Flag, ...] = ()
+    lumbar: int = 5
 
     def __post_init__(self) -> None:
         if self.structures.shape != self.instances.shape or self.structures.ndim != 3:
@@ -152,7 +159,7 @@ class LevelMap:
     @property
     def levels_certain(self) -> bool:
         """False where a flag puts the names in doubt: say so wherever a name is shown."""
-        return not {"sacrum_not_visible", "levels_uncertain", "transitional", "no_vertebra"} & self.flag_codes
+        return not DOUBTFUL_NAMES & self.flag_codes
 
     @property
     def flag_codes(self) -> frozenset[str]:

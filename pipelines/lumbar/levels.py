@@ -2,13 +2,14 @@
 
 label map -> crop -> `cleaning.clean` -> `spine.find_spine` -> `naming.name_intervals` -> `LevelMap`.
 
-Pure geometry: no network, no image, no grey values. Whatever the chain of the spine does not account for is removed
-from the map, and what is doubtful is said in flags. Bodies cut by the edge of the field of view keep their name and a
-flag; `measurements` does not measure them.
+Pure geometry: no network, no image, no grey values; who can see ribs at a body is asked. Whatever the chain of the
+spine does not account for is removed from the map, and what is doubtful is said in flags. Bodies cut by the edge of the
+field of view keep their name and a flag; `measurements` does not measure them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,17 @@ from scipy import ndimage
 from pipelines.lumbar.assign import NOWHERE, Voxels, assign_foramina
 from pipelines.lumbar.classes import BODY, CANAL, CLASSES, CORD, DISC, FORAMEN, SACRUM, THECAL_SAC
 from pipelines.lumbar.cleaning import MINIMUM_VOLUME_MM3, clean
-from pipelines.lumbar.instances import CANAL_NAME, CORD_NAME, SACRUM_NAME, Flag, Instance, LevelMap
+from pipelines.lumbar.instances import (
+    CANAL_NAME,
+    CORD_NAME,
+    DOUBTFUL_NAMES,
+    SACRUM_NAME,
+    Flag,
+    Instance,
+    LevelMap,
+)
 from pipelines.lumbar.naming import Naming, name_intervals
+from pipelines.lumbar.rib_count import USUAL, LumbarCount, count_lumbar
 from pipelines.lumbar.spine import Spine, find_spine
 
 LEAST_BODY_MM3 = 200.0
@@ -50,7 +60,11 @@ class _Part:
     flags: tuple[Flag, ...] = ()
 
 
-def name_levels(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> LevelMap:
+RibsAt = Callable[[np.ndarray], np.ndarray]
+"""Middles of bodies in mm, float (n, 3) (slice, row, column) -> probability of ribs at each, NaN where unknown."""
+
+
+def name_levels(labels: np.ndarray, spacing_mm: tuple[float, float, float], ribs_at: RibsAt | None = None) -> LevelMap:
     """Clean a label map and name its vertebrae, discs and foramina.
 
     Parameters
@@ -60,6 +74,8 @@ def name_levels(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> L
         left, rows from superior to inferior, columns from anterior to posterior.
     spacing_mm
         (slice, row, column), positive; the first is the distance of slice centres.
+    ribs_at
+        Looks for ribs, to tell four or six lumbar vertebrae from five; None to take five for granted.
 
     Raises
     ------
@@ -75,14 +91,16 @@ def name_levels(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> L
     crop = clean(labels[box[0]], spacing_mm)
     first = tuple(side.start for side in box[0])
     spine = find_spine(crop, spacing_mm)
+    lumbar = USUAL
     if spine is None:
         parts, numbering = _rest(crop), _NOTHING.sentence
         flags: tuple[Flag, ...] = (_NOTHING,)
     else:
         occupied = _occupied(spine, float(np.prod(spacing_mm)))
-        naming = name_intervals(spine, occupied, (first[1], labels.shape[1]), spacing_mm)
+        counted = _counted(spine, occupied, first, labels.shape[1], spacing_mm, ribs_at)
+        naming = name_intervals(spine, occupied, (first[1], labels.shape[1]), spacing_mm, counted)
         parts = _parts(spine, naming, occupied, crop, spacing_mm)
-        numbering, flags = naming.numbering, naming.flags
+        lumbar, numbering, flags = naming.lumbar, naming.numbering, naming.flags
         if not occupied:
             flags = (_NOTHING, *flags)
     if len(parts) > np.iinfo(np.uint8).max:
@@ -91,7 +109,7 @@ def name_levels(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> L
     for number, part in enumerate(parts, start=1):
         where = tuple((part.index + first).T)
         structures[where], instances[where] = part.structure, number
-    return LevelMap(structures, instances, items, spacing_mm, numbering, flags)
+    return LevelMap(structures, instances, items, spacing_mm, numbering, flags, lumbar)
 
 
 _NOTHING = Flag("no_vertebra", "No vertebral body was found, so no level could be named.")
@@ -110,6 +128,32 @@ def _checked(labels: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.n
 def _occupied(spine: Spine, voxel_mm3: float) -> list[int]:
     volumes = np.bincount(spine.body_interval) * voxel_mm3 if len(spine.bodies) else np.empty(0)
     return [int(k) for k in np.flatnonzero(volumes >= LEAST_BODY_MM3)]
+
+
+def _counted(
+    spine: Spine,
+    occupied: list[int],
+    first: tuple[int, ...],
+    rows: int,
+    spacing_mm: tuple[float, float, float],
+    ribs_at: RibsAt | None,
+) -> LumbarCount | None:
+    """Ask for ribs at every whole body from the one above the sacrum upwards; None where that is of no use."""
+    if ribs_at is None or not spine.has_sacrum or not occupied:
+        return None
+    chain = range(len(spine.boundaries) - 1, -1, -1)
+    ribs = np.full(len(chain), np.nan)
+    asked, centres = [], []
+    for place, k in enumerate(chain):
+        if k not in occupied:
+            continue
+        index = spine.bodies.index[spine.body_interval == k] + first
+        if index[:, 1].min() > 0 and index[:, 1].max() < rows - 1:
+            asked.append(place)
+            centres.append((index.min(0) + index.max(0)) / 2 * spacing_mm)
+    if asked:
+        ribs[asked] = ribs_at(np.array(centres))
+    return count_lumbar(ribs)
 
 
 def _parts(
@@ -149,7 +193,7 @@ def _vertebra(spine: Spine, naming: Naming, occupied: list[int], k: int) -> _Par
     own = volumes.pop(k)
     if volumes and own < SMALL_SHARE * np.mean(list(volumes.values())):
         flags.append(Flag("small", f"{name} is much smaller than its neighbours: perhaps only a part of it was found."))
-    if {flag.code for flag in naming.flags} & {"sacrum_not_visible", "levels_uncertain", "transitional"}:
+    if {flag.code for flag in naming.flags} & DOUBTFUL_NAMES:
         flags.append(Flag("uncertain", f"The name {name} is uncertain."))
     return _Part(BODY, name, name, "", spine.bodies.index[spine.body_interval == k], tuple(flags))
 

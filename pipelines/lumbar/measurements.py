@@ -18,7 +18,7 @@ from pipelines.lumbar.canal import Sac, section_at, trace_sac
 from pipelines.lumbar.classes import CANAL, CORD
 from pipelines.lumbar.heights import Slab, measure_slab
 from pipelines.lumbar.instances import CANAL_NAME, CORD_NAME, SACRUM_NAME, Instance, LevelMap
-from pipelines.lumbar.naming import UPWARD, level_below
+from pipelines.lumbar.naming import levels_down
 from pipelines.lumbar.quantities import (
     CanalMeasurements,
     DiscMeasurements,
@@ -96,14 +96,14 @@ def _levels(level_map: LevelMap) -> list[str]:
     if level_map.get(SACRUM_NAME):
         names.add("S1")
     found = {item.name for item in level_map.discs}
-    every = [level_below(vertebra) for vertebra in reversed(UPWARD)]
+    every = levels_down(level_map.lumbar)
     return [level for level in every if level in found or set(level.split("/")) <= names]
 
 
 def _foramen_levels(level_map: LevelMap) -> list[str]:
     """Return the levels of foramina: those reported, and any other at which one was found."""
     wanted = set(_levels(level_map)) | {item.level for item in level_map.foramina}
-    return [level for vertebra in reversed(UPWARD) if (level := level_below(vertebra)) in wanted]
+    return [level for level in levels_down(level_map.lumbar) if level in wanted]
 
 
 def _why_not(item: Instance) -> str | None:
@@ -182,7 +182,7 @@ def _height_index(sheet: _Sheet, level: str, mean_mm: float) -> Measured:
         for slab, above in zip(slabs, (True, False), strict=True)
         if slab is not None
     ]
-    needed = 1 if level == "L5/S1" else 2
+    needed = 1 if level.endswith("/S1") else 2
     if len(depths) < needed or not np.mean(depths) > 0:
         return Measured(None, f"an end plate next to {level} cannot be measured")
     return Measured(mean_mm / float(np.mean(depths)))

@@ -2,23 +2,22 @@
 
 `Spine` + field of view -> `Naming`.
 
-The rule is the reader's: count upward from the sacrum, the body above it is L5. Without ribs nobody can tell six lumbar
-vertebrae from five and a T12, so the rule is stated with every result. Where there is no sacrum to count from, a name
-is a guess and is called one.
+The rule is the reader's: count upward from the sacrum, the body above it is L5, unless the ribs say that there are four
+or six lumbar vertebrae (`rib_count`). Where no ribs are in the field nobody can tell, so the rule is stated with every
+result. Where there is no sacrum to count from, a name is a guess and is called one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from pipelines.lumbar.instances import Flag
 from pipelines.lumbar.lumbosacral import CLEAR_DISC
+from pipelines.lumbar.rib_count import USUAL, LumbarCount
 from pipelines.lumbar.spine import Spine, depth_and_area
-
-UPWARD = tuple(f"L{n}" for n in range(5, 0, -1)) + tuple(f"T{n}" for n in range(12, 0, -1))
-"""Vertebrae above the sacrum, from below."""
 
 ROOM_FOR_SACRUM_MM = 45.0
 """If so much of the field of view lies below the lowest body, a sacrum would have shown."""
@@ -31,23 +30,38 @@ COUNTED = (
     "Levels were counted upward from the sacrum (the vertebra above it is named L5); without the ribs in view, "
     "four or six lumbar vertebrae cannot be told from five."
 )
+RIBS_AGREE = (
+    "Levels were counted upward from the sacrum (the vertebra above it is named L5); the ribs in view fit five lumbar "
+    "vertebrae (probability {probability:.0f} %)."
+)
+RIBS_DIFFER = (
+    "The ribs in view fit {number} lumbar vertebrae rather than five (probability {probability:.0f} %): the vertebra "
+    "above the sacrum is named L{lumbar}. Check the count before an intervention."
+)
+_NUMBERS = {4: "four", 6: "six"}
 
 
-def level_below(vertebra: str) -> str:
-    """Return the level between a vertebra and the one below it: "L4" gives "L4/L5", "L5" gives "L5/S1"."""
-    steps = UPWARD.index(vertebra)
-    return f"{vertebra}/{UPWARD[steps - 1] if steps else 'S1'}"
+def upward(lumbar: int = USUAL) -> tuple[str, ...]:
+    """Return the vertebrae above the sacrum, from below."""
+    return tuple(f"L{n}" for n in range(lumbar, 0, -1)) + tuple(f"T{n}" for n in range(12, 0, -1))
+
+
+def levels_down(lumbar: int = USUAL) -> list[str]:
+    """Return the levels between vertebrae from the top down: "T1/T2" ... "L4/L5", "L5/S1"."""
+    chain = [*reversed(upward(lumbar)), "S1"]
+    return [f"{upper}/{lower}" for upper, lower in pairwise(chain)]
 
 
 @dataclass(frozen=True)
 class Naming:
     """Names of the intervals, from the top down; `names[k]` is interval k, the last is "S1" where there is a sacrum.
 
-    `above` is the vertebra above interval 0. `numbering` and `flags` are as in `LevelMap`.
+    `above` is the vertebra above interval 0. `lumbar`, `numbering` and `flags` are as in `LevelMap`.
     """
 
     names: tuple[str, ...]
     above: str
+    lumbar: int
     numbering: str
     flags: tuple[Flag, ...]
 
@@ -58,7 +72,11 @@ class Naming:
 
 
 def name_intervals(
-    spine: Spine, occupied: list[int], rows: tuple[int, int], spacing_mm: tuple[float, float, float]
+    spine: Spine,
+    occupied: list[int],
+    rows: tuple[int, int],
+    spacing_mm: tuple[float, float, float],
+    counted: LumbarCount | None = None,
 ) -> Naming:
     """Name every interval of a spine.
 
@@ -71,29 +89,47 @@ def name_intervals(
         Rows of the volume that lie above the spine's own first row, and rows of the volume in all.
     spacing_mm
         (slice, row, column).
+    counted
+        What the ribs say; None where nobody looked. Without a sacrum they are of no use: their place is counted from
+        it.
     """
     number = len(spine.boundaries) + 1
     flags: list[Flag] = []
+    lumbar = USUAL
     if spine.has_sacrum:
         lowest, step = number - 2, 0
-        numbering = COUNTED
+        lumbar, numbering, doubts = _from_ribs(counted)
+        flags += doubts
     else:
         lowest, step, numbering = _guess(spine, occupied, rows, spacing_mm)
         flags.append(Flag("sacrum_not_visible", numbering))
-    names = tuple("S1" if k > lowest else _upward(lowest - k + step) for k in range(number))
-    above = _upward(lowest + 1 + step)
+    names = tuple("S1" if k > lowest else _upward(lowest - k + step, lumbar) for k in range(number))
+    above = _upward(lowest + 1 + step, lumbar)
     flags += _gaps(spine, occupied, names)
     if spine.has_sacrum:
         flags += _lumbosacral(spine, occupied, spacing_mm)
     if spine.rejected:
         bodies = "one body" if spine.rejected == 1 else f"{spine.rejected} bodies"
         flags.append(Flag("bodies_rejected", f"Off the chain of the spine {bodies} was removed."))
-    return Naming(names, above, numbering, tuple(flags))
+    return Naming(names, above, lumbar, numbering, tuple(flags))
 
 
-def _upward(steps: int) -> str:
-    """Return the vertebra `steps` above L5. Beyond T1 there is no spine a lumbar coil sees."""
-    return UPWARD[min(max(steps, 0), len(UPWARD) - 1)]
+def _from_ribs(counted: LumbarCount | None) -> tuple[int, str, list[Flag]]:
+    """Return the number of lumbar vertebrae, the sentence that says how levels were named, and what is doubtful."""
+    if counted is None or not counted.seen:
+        return USUAL, COUNTED, []
+    probability = 100 * counted.probability
+    if counted.usual:
+        numbering = RIBS_AGREE.format(probability=probability)
+        return USUAL, numbering, [Flag("lumbar_count", numbering)] if counted.doubtful else []
+    numbering = RIBS_DIFFER.format(number=_NUMBERS[counted.lumbar], probability=probability, lumbar=counted.lumbar)
+    return counted.lumbar, numbering, [Flag("lumbar_count", numbering)]
+
+
+def _upward(steps: int, lumbar: int = USUAL) -> str:
+    """Return the vertebra `steps` above the last lumbar one. Beyond T1 there is no spine a lumbar coil sees."""
+    names = upward(lumbar)
+    return names[min(max(steps, 0), len(names) - 1)]
 
 
 def _guess(

@@ -20,7 +20,6 @@ from pipelines.lumbar.checks import choose_series
 from pipelines.lumbar.classes import BODY
 from pipelines.lumbar.findings import build_findings
 from pipelines.lumbar.instances import LevelMap
-from pipelines.lumbar.levels import name_levels
 from pipelines.lumbar.measurements import measure
 from pipelines.lumbar.wording import UNSURE
 
@@ -57,7 +56,7 @@ class LumbarPipeline(Pipeline):
         choose_series(inputs.series)
 
     def load(self, options: ComputeOptions) -> None:
-        """Load both networks.
+        """Load all networks.
 
         Raises
         ------
@@ -91,7 +90,7 @@ class LumbarPipeline(Pipeline):
             )
         progress(0.8, "naming the levels")
         with watch.stage("name levels"):
-            levels = name_levels(found.labels, volume.spacing_mm)
+            levels = self._cascade.name(found, volume.values, volume.spacing_mm)
             sure = _sure(found, levels)
             _refuse_no_spine(volume, levels, sure)
             flags = (*found.flags, UNSURE) if sure < USUALLY_SURE else found.flags

@@ -1,4 +1,4 @@
-"""The training recipe of both networks of the cascade.
+"""The training recipe of both networks of the cascade; the one of the network for ribs is `rib_train`.
 
 simulated patients (`dataset`, cached on disk) -> augmented samples (`sampling`) -> Dice + cross-entropy -> weights and
 model cards. The networks do not depend on each other (the fine one learns on boxes about the truth, with margins that
@@ -27,17 +27,19 @@ from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.lumbar.classes import CLASSES
 from pipelines.lumbar.dataset import DEFAULT_CACHE, PIXEL_MM, build_cache, cache_folder, cached_paths
 from pipelines.lumbar.networks import COARSE_NETWORK, FINE_NETWORK, NETWORK, PAPER_NETWORK, NetworkSettings, UNet3d
+from pipelines.lumbar.rib_train import train_ribs
 from pipelines.lumbar.sampling import COARSE_SAMPLING, FINE_SAMPLING, StageSampling, VolumeSampler, whole
 from pipelines.training.loop import LoopSettings, Trainer
 
 COARSE, FINE = "lumbar-coarse", "lumbar-fine"
 STAGES = {"coarse": COARSE, "fine": FINE}
-ONLY = ("cache", *STAGES)
+RIBS = "ribs"
+ONLY = ("cache", *STAGES, RIBS)
 
 PAPER_STEPS = 57 * 400 // 5
 LOOKS = 3
-COARSE_SHARE = 0.25
-"""Share of a wall-clock limit that the coarse network gets where both are trained: it only has to find the spine."""
+SHARES = {"coarse": 0.2, "fine": 0.7, RIBS: 0.1}
+"""Shares of a wall-clock limit where all networks are trained: the coarse one only has to find the spine."""
 
 TrainProgress = Callable[[float, str], None]
 
@@ -109,9 +111,9 @@ def train(
     steps : of each network, None for the preset's.
     out : folder of the weights; checkpoints go to `out`/runs, and a run found there is resumed.
     start : folder of weights to go on from, None for random ones.
-    only : "coarse" or "fine" for one network, "cache" to simulate the patients and stop, "" for all. A network trained
-        alone takes what the cache holds of the patients, and what another process adds while it learns; the cache is
-        filled first only if it holds none.
+    only : "coarse", "fine" or "ribs" for one network, "cache" to simulate the patients and stop, "" for all. Coarse or
+        fine network alone take what the cache holds of the patients, and what another process adds while they learn;
+        the cache is filled first only if it holds none.
     seconds : wall-clock limit in all, 0 for none; the schedule then follows the clock.
     learning_rate : None for the preset's.
     looks : scans of each simulated patient. cache : folder of simulated patients.
@@ -134,13 +136,20 @@ def train(
         raise ValueError(f"only '{only}' is unknown; use {', '.join(ONLY)}")
     where = prepare_process(ComputeOptions(device=device, threads=threads)).name
     folder = _simulated(cache, patients, looks, workers, only, _part(progress, 0.0, 0.1))
-    stages = [name for name in STAGES if only in ("", name)]
+    stages = [name for name in SHARES if only in ("", name)]
     cards = []
     for number, stage in enumerate(stages):
-        share = {"coarse": COARSE_SHARE, "fine": 1 - COARSE_SHARE}[stage] if len(stages) > 1 else 1.0
-        run = _Run(preset, stage, steps, seconds * share, range(patients), seed + number, where, start, learning_rate)
-        span = (0.1 + 0.9 * number / len(stages), 0.1 + 0.9 * (number + 1) / len(stages))
-        cards.append(run.train(folder, out, _part(progress, *span)))
+        limit = seconds * (SHARES[stage] if len(stages) > 1 else 1.0)
+        tell = _part(progress, 0.1 + 0.9 * number / len(stages), 0.1 + 0.9 * (number + 1) / len(stages))
+        if stage == RIBS:
+            card = train_ribs(
+                cache, patients, out, seed + number, where,
+                steps=steps, seconds=limit, learning_rate=learning_rate, workers=workers, progress=tell,
+            )  # fmt: skip
+            cards.append(card)
+        else:
+            run = _Run(preset, stage, steps, limit, range(patients), seed + number, where, start, learning_rate)
+            cards.append(run.train(folder, out, tell))
     return tuple(cards)
 
 
@@ -254,7 +263,7 @@ _SHOWN = {
 
 def _simulated(cache: Path, patients: int, looks: int, workers: int, only: str, progress: TrainProgress | None) -> Path:
     folder = cache_folder(cache, "train")
-    if only in STAGES and cached_paths(folder):
+    if only == RIBS or (only in STAGES and cached_paths(folder)):
         return folder
     return build_cache(cache, range(patients), looks, "train", workers, progress)
 

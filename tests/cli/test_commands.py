@@ -211,4 +211,4 @@ def test_a_folder_without_the_pipelines_weights_is_refused_instead_of_measuring_
     assert "no weights of thorax are in this folder (it holds no model card)" in done.stderr
     for path in (REPOSITORY / "pipelines/lumbar/weights").glob("*.json"):
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert "it holds lumbar-coarse, lumbar-fine" in osteon(*command, "--weights", str(tmp_path)).stderr
+    assert "it holds lumbar-coarse, lumbar-fine, lumbar-ribs" in osteon(*command, "--weights", str(tmp_path)).stderr

@@ -23,13 +23,13 @@ CODE_STEP = 100
 SERIES = MrSeries(centre_mm=(0.0, 12.0, 85.0), shape=(13, 160, 80), spacing_mm=SPACING_MM)
 
 
-def label_at(points_mm: np.ndarray) -> np.ndarray:
-    """The label of every point; points (..., 3), patient coordinates."""
+def label_at(points_mm: np.ndarray, bodies: int = len(LEVELS)) -> np.ndarray:
+    """The label of every point, of a spine with so many bodies; points (..., 3), patient coordinates."""
     x, y, z = np.moveaxis(np.asarray(points_mm, dtype=float), -1, 0)
     labels = np.zeros(x.shape, dtype=np.uint8)
     above = z >= 0
     level, within = np.floor(z / STEP_MM).astype(int), np.mod(z, STEP_MM)
-    column = above & (level < len(LEVELS)) & (np.abs(y) < 17)
+    column = above & (level < bodies) & (np.abs(y) < 17)
     labels[column & (within < DISC_MM) & (np.abs(x) < 21)] = DISC
     labels[column & (within >= DISC_MM) & (np.abs(x) < 22)] = BODY
     labels[(z < 0) & (z > -60) & (np.abs(y + 0.3 * z) < 15) & (np.abs(x) < 26)] = SACRUM

@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from pipelines.contract import ComputeOptions, WeightsError  # noqa: E402
 from pipelines.contract.compute import Device  # noqa: E402
 from pipelines.contract.weights import ModelCard, save_model  # noqa: E402
-from pipelines.lumbar import grid  # noqa: E402
+from pipelines.lumbar import grid, rib_network  # noqa: E402
 from pipelines.lumbar.cascade import COARSE, FINE, NO_SPINE, SMALL_BOX, LumbarCascade, blend_windows  # noqa: E402
 from pipelines.lumbar.classes import BODY, CANAL, CLASSES  # noqa: E402
 from pipelines.lumbar.networks import NETWORK, NetworkSettings, UNet3d  # noqa: E402
@@ -53,7 +53,9 @@ class Nothing(ByGreyValue):
 
 
 def cascade(coarse=None, fine=None):
-    return LumbarCascade(coarse or ByGreyValue(1, -1), fine or ByGreyValue(0.7, -1.2), (), Device("cpu", "CPU"), "fp32")
+    device = Device("cpu", "CPU")
+    ribs = rib_network.RibReader(rib_network.RibNetwork(), rib_card({}), device)
+    return LumbarCascade(coarse or ByGreyValue(1, -1), fine or ByGreyValue(0.7, -1.2), ribs, (), device, "fp32")
 
 
 def spine(slices=16, rows=320, columns=260):
@@ -208,15 +210,15 @@ def test_the_volumes_unit_and_offset_do_not_matter():
     assert (first.labels == second.labels).mean() > 0.9999
 
 
-def card(name, parameters):
+def card(name, parameters, network=NETWORK, outputs=CLASSES):
     return ModelCard(
         name=name,
         version="0",
         pipeline="lumbar",
-        network=NETWORK,
+        network=network,
         network_parameters=parameters,
         input="test",
-        outputs=CLASSES,
+        outputs=outputs,
         training_data="none",
         simulated_only=True,
         seed=0,
@@ -226,15 +228,21 @@ def card(name, parameters):
     )
 
 
+def rib_card(parameters):
+    return card(rib_network.MODEL, parameters, rib_network.NETWORK, rib_network.OUTPUTS)
+
+
 def test_weights_are_loaded_as_their_cards_say_and_run_in_both_precisions(tmp_path):
     torch.manual_seed(0)
     small = NetworkSettings(base_width=8, flat_levels=4)
     for name in (COARSE, FINE):
         save_model(UNet3d(small).state_dict(), card(name, small.to_card()), tmp_path)
+    narrow = {"widths": [8, 8]}
+    save_model(rib_network.RibNetwork(**narrow).state_dict(), rib_card(narrow), tmp_path)
     volume, _ = spine(slices=8, rows=96, columns=80)
     for precision in ("fp32", "bf16"):
         loaded = LumbarCascade.load(ComputeOptions(device="cpu", precision=precision, weights_dir=tmp_path))
-        assert [c.name for c in loaded.cards] == [COARSE, FINE]
+        assert [c.name for c in loaded.cards] == [COARSE, FINE, rib_network.MODEL]
         assert loaded.coarse_labels(volume).shape == (8, *grid.COARSE_SIZE)
 
 

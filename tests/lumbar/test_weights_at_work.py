@@ -18,6 +18,7 @@ from node.offline import group_series
 from pipelines.contract import ComputeOptions, ContentRefused, Findings, PipelineInputs
 from pipelines.lumbar.cascade import COARSE, FINE, SHIPPED_WEIGHTS
 from pipelines.lumbar.pipeline import LumbarPipeline
+from pipelines.lumbar.rib_network import MODEL
 from pipelines.lumbar.wording import CASCADE_FLAGS, UNSURE
 from pipelines.phantoms.lumbar import LumbarPatient, simulate_lumbar, write_lumbar_study
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def pipeline() -> LumbarPipeline:
-    for name in (COARSE, FINE):
+    for name in (COARSE, FINE, MODEL):
         if not (SHIPPED_WEIGHTS / f"{name}.safetensors").is_file():
             pytest.skip(f"the weights '{name}' are not shipped with this checkout")
     loaded = LumbarPipeline()
@@ -71,7 +72,7 @@ def test_the_bodies_are_where_the_patient_has_them(findings: Findings, patient: 
 
 
 def test_the_result_says_which_weights_and_that_they_never_saw_a_patient(findings: Findings) -> None:
-    assert [model.name for model in findings.models] == [COARSE, FINE]
+    assert [model.name for model in findings.models] == [COARSE, FINE, MODEL]
     assert "simulated" in " ".join(findings.limitations)
     assert findings.table is not None and len(findings.table.rows) >= 3
 

@@ -24,8 +24,10 @@ _HALF_WIDTH_MM = 52.0
 _TOP_ABOVE, _BELOW_MM = "T9", 125.0
 
 
-def draw_lumbar(seed: int, preset: str = "train") -> LumbarAnatomy:
+def draw_lumbar(seed: int, preset: str = "train", lumbar_count: int | None = None) -> LumbarAnatomy:
     """Draw the anatomy of one simulated patient; the same seed and preset give the same anatomy.
+
+    `lumbar_count` (4 to 6) is drawn with the rest (nine of ten patients have five) unless it is given.
 
     Raises
     ------
@@ -33,7 +35,7 @@ def draw_lumbar(seed: int, preset: str = "train") -> LumbarAnatomy:
         If the preset does not exist.
     """
     rng = stream(seed, preset, 1)
-    spine = place(draw_plan(rng))
+    spine = place(draw_plan(rng, lumbar_count))
     back, front = body_surfaces(spine, rng)
     canvas = _canvas(spine, back, front)
     paint_surroundings(canvas, spine, back, front, rng)

@@ -107,9 +107,10 @@ def stream(seed: int, preset: str, *parts: int) -> np.random.Generator:
     return np.random.default_rng([7104, PRESETS.index(preset), seed, *parts])
 
 
-def draw_plan(rng: np.random.Generator) -> SpinePlan:
-    """Draw the numbers of one spine."""
-    count = int(rng.choice([4, 5, 6], p=[0.05, 0.90, 0.05]))
+def draw_plan(rng: np.random.Generator, lumbar_count: int | None = None) -> SpinePlan:
+    """Draw the numbers of one spine; `lumbar_count` (4 to 6) is drawn, too, if it is not given."""
+    drawn = int(rng.choice([4, 5, 6], p=[0.05, 0.90, 0.05]))
+    count = drawn if lumbar_count is None else lumbar_count
     scale = float(np.clip(rng.normal(1.06, 0.075), 0.86, 1.26))
     age = float(rng.uniform(16, 88))
     lordosis = float(np.clip(rng.normal(1.0, 0.28), 0.25, 1.6))

@@ -108,7 +108,8 @@ def _rods(vertebra: Vertebra, rng: np.random.Generator) -> list[Rod]:
             tip = (s * (pedicle_offset(vertebra) + rng.uniform(19, 30)), back + rng.uniform(11, 17), up + j[4])
             rods.append(Rod((s * (side + 2), back + 9, up - 1), tip, rng.uniform(2.6, 4.2) * size, 1.2))
     length = rng.uniform(23, 33) * size * (0.75 if p.name in ("L5", "L6") else 1.0)
-    drop = (rng.uniform(0.0, 0.3) if not p.rib else rng.uniform(0.6, 1.0)) * half
+    # The spinous process of T12 stands out like a lumbar one; those above it slope.
+    drop = rng.uniform(*((0.0, 0.3) if not p.rib else (0.1, 0.5) if p.name == "T12" else (0.6, 1.0))) * half
     # A plate, higher at its tip than at its root; two rods side by side make it.
     thick, tall = rng.uniform(2.6, 3.8), rng.uniform(2.3, 3.3) * (0.75 if p.rib else 1.0)
     root, level = back + canal + 4, -half * 0.55
@@ -121,13 +122,21 @@ def _rods(vertebra: Vertebra, rng: np.random.Generator) -> list[Rod]:
 
 
 def _ribs(vertebra: Vertebra, rng: np.random.Generator) -> list[Rod]:
+    """Draw both ribs; the twelfth ones may be so short that they hardly pass the transverse process of a lumbar one."""
     p = vertebra.plan
+    varied = rng.spawn(1)[0]
+    length = varied.uniform(0.1, 1.0) if p.name == "T12" else 1.0
     out = []
     for s in (-1.0, 1.0):
-        head = (s * p.width * 0.46, p.depth * 0.38, p.height * 0.32)
-        neck = (s * (p.width / 2 + 14), p.depth / 2 + 13, p.height * 0.25)
-        angle = (s * (p.width / 2 + 38), p.depth / 2 + 19, -p.height * rng.uniform(0.3, 0.9))
-        out += [Rod(head, neck, 4.3, 1.2), Rod(neck, angle, 4.6, 1.4)]
+        head = np.array((s * p.width * 0.46, p.depth * 0.38, p.height * 0.32)) + varied.normal(0, 1.0, 3)
+        neck = np.array((s * (p.width / 2 + 14), p.depth / 2 + 13, p.height * 0.25)) + varied.normal(0, 2.0, 3)
+        angle = np.array((s * (p.width / 2 + 38), p.depth / 2 + 19, -p.height * rng.uniform(0.3, 0.9)))
+        end = neck + length * float(varied.uniform(0.8, 1.0)) * (angle - neck)
+        thick = varied.uniform(0.75, 1.1)
+        out += [
+            Rod(tuple(head), tuple(neck), 4.3 * thick, varied.uniform(1.0, 1.4)),
+            Rod(tuple(neck), tuple(end), 4.6 * thick, varied.uniform(1.2, 1.6)),
+        ]
     return out
 
 
