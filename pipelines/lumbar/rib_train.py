@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from pipelines.contract.weights import ModelCard, save_model
+from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.lumbar.dataset import Progress
 from pipelines.lumbar.rib_crops import OFFSETS_MM, PIXEL_MM, SIZE
 from pipelines.lumbar.rib_data import COUNTS, RibSampler, build_rib_cache
@@ -28,6 +29,7 @@ def train_ribs(
     device: str,
     *,
     looks: int = 2,
+    start: Path | None = None,
     steps: int | None = None,
     seconds: float = 0.0,
     learning_rate: float | None = None,
@@ -36,7 +38,13 @@ def train_ribs(
 ) -> ModelCard:
     """Train the network on `patients` simulated patients (seeds 0 to patients - 1) and write it with its card.
 
-    A run found in `out`/runs is resumed. `seconds` : wall-clock limit, 0 for none.
+    A run found in `out`/runs is resumed. `start` : folder of weights to go on from, None for random ones.
+    `seconds` : wall-clock limit, 0 for none.
+
+    Raises
+    ------
+    WeightsError
+        If `start` holds no usable weights.
     """
     folder = build_rib_cache(cache, range(patients), looks, "train", workers, progress)
     settings = replace(LOOP, steps=steps or LOOP.steps, seconds=seconds)
@@ -44,6 +52,13 @@ def train_ribs(
         settings = replace(settings, learning_rate=learning_rate)
     torch.manual_seed(seed)
     network = RibNetwork()
+    recipe: dict[str, Any] = {"batch": BATCH, "looks": looks, "loss": "binary cross-entropy", **asdict(settings)}
+    before = 0
+    if start is not None:
+        state, earlier = load_model(MODEL, [start])
+        network.load_state_dict(state)
+        before = earlier.steps
+        recipe["start"] = {"version": earlier.version, "sha256": earlier.sha256, "recipe": earlier.recipe}
     trainer = Trainer(network, settings, out / "runs" / MODEL, device)
     drawn = trainer.progress.step if trainer.resume() else 0
 
@@ -54,7 +69,7 @@ def train_ribs(
     done = trainer.fit(iter(RibSampler(folder, BATCH, seed + drawn)), _loss, tell)
     card = ModelCard(
         name=MODEL,
-        version=f"0.1.{done.step}",
+        version=f"0.1.{before + done.step}",
         pipeline="lumbar",
         network=NETWORK,
         network_parameters={"widths": list(WIDTHS)},
@@ -69,9 +84,9 @@ def train_ribs(
             f"{patients - 1}, as many with {', '.join(map(str, COUNTS[:-1]))} and {COUNTS[-1]} lumbar vertebrae"
         ),
         simulated_only=True,
-        recipe={"batch": BATCH, "looks": looks, "loss": "binary cross-entropy", **asdict(settings)},
+        recipe=recipe,
         seed=seed,
-        steps=done.step,
+        steps=before + done.step,
         licence="Apache-2.0",
         intended_use="Research only. Trained and measured on simulated patients; not for diagnosis.",
     )

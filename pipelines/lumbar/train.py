@@ -144,7 +144,7 @@ def train(
         if stage == RIBS:
             card = train_ribs(
                 cache, patients, out, seed + number, where,
-                steps=steps, seconds=limit, learning_rate=learning_rate, workers=workers, progress=tell,
+                start=start, steps=steps, seconds=limit, learning_rate=learning_rate, workers=workers, progress=tell,
             )  # fmt: skip
             cards.append(card)
         else:

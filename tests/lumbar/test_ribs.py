@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-pytest.importorskip("torch")
-
+from pipelines.contract.weights import load_model
 from pipelines.lumbar import rib_train
 from pipelines.lumbar.classes import BODY, DISC
 from pipelines.lumbar.codes import BODY as BODY_CODES
@@ -146,6 +146,12 @@ def test_what_lies_outside_of_the_field_of_view_is_zero_and_a_narrow_one_is_not_
 def test_training_on_two_simulated_patients_writes_weights_that_can_be_read(tmp_path: Path) -> None:
     card = rib_train.train_ribs(tmp_path, 2, tmp_path / "out", 0, "cpu", looks=1, steps=2, workers=1)
     assert (card.name, card.steps, card.simulated_only) == ("lumbar-ribs", 2, True)
+    more = rib_train.train_ribs(
+        tmp_path, 2, tmp_path / "more", 0, "cpu", looks=1, start=tmp_path / "out", steps=1, learning_rate=1e-12
+    )
+    assert (more.steps, more.recipe["start"]["sha256"]) == (3, card.sha256)
+    first, second = (load_model("lumbar-ribs", [tmp_path / folder])[0] for folder in ("out", "more"))
+    assert all(torch.allclose(first[k].float(), second[k].float(), atol=1e-4) for k in first)
     held = [read_rib_volume(path) for path in sorted(rib_folder(tmp_path, "train").glob("*.npz"))]
     assert len(held) == 2
     for volume in held:
