@@ -189,6 +189,9 @@ def check_destination(configuration: Configuration, destination: AnyDestination)
 
     subject = f"destination {destination.name}"
     yield from check_pause(configuration, destination.name)
+    if destination.segmentations != "all":
+        chosen = ", ".join(destination.segmentations)
+        yield Check(f"{subject}, segmentations", "ok", f"of the SEGs it gets only those drawn on {chosen}")
     answer = probe(destination, calling_aet=configuration.settings.listen.ae_title)
     if not answer.echo.ok:
         yield Check(subject, "failed", answer.echo.sentence)

@@ -21,8 +21,8 @@ class DestinationView:
 
     state: "paused", "failed" (something waits for a person), "warning" (the newest attempts went wrong), "pending"
     (results wait), "healthy"; "disabled" for one that is no longer in destinations.yaml. address: host:port, or the
-    root of a DICOMweb service. send: kinds of result it is meant to get. last_error: of the newest result it did not
-    take.
+    root of a DICOMweb service. send: kinds of result it is meant to get. segmentations: modalities of the series whose
+    SEGs it gets; empty for all. last_error: of the newest result it did not take.
     """
 
     name: str
@@ -32,6 +32,7 @@ class DestinationView:
     ae_title: str
     tls: bool
     send: tuple[str, ...]
+    segmentations: tuple[str, ...]
     verify: str
     default: bool
     paused_since: datetime | None
@@ -76,6 +77,7 @@ def destination_views(desk: Desk, session: Session) -> list[DestinationView]:
                 ae_title=setting.ae_title if isinstance(setting, Destination) else "",
                 tls=_encrypted(setting),
                 send=setting.send if setting else (),
+                segmentations=_chosen(setting),
                 verify=setting.verify if setting else "none",
                 default=bool(setting and setting.default),
                 paused_since=pause.since if pause else None,
@@ -88,6 +90,10 @@ def destination_views(desk: Desk, session: Session) -> list[DestinationView]:
             )
         )
     return views
+
+
+def _chosen(setting: AnyDestination | None) -> tuple[str, ...]:
+    return () if setting is None or isinstance(setting.segmentations, str) else setting.segmentations
 
 
 def _encrypted(setting: AnyDestination | None) -> bool:

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
+import structlog
+
 from node.errors import StoreUnavailable
 from node.identity import identity
 from node.jobs.heartbeat import Held
@@ -47,6 +49,8 @@ PICTURE_KIND = "png"
 
 _STEM = "result"
 _CHUNK_BYTES = 1 << 20
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -96,9 +100,11 @@ def publish(
             results += [_adopt_picture(storage, claim, number, path) for number, path in enumerate(pictures, start=1)]
     except OSError as error:
         raise StoreUnavailable(f"the results cannot be stored: {error.strerror or type(error).__name__}") from error
+    deliveries = planned_deliveries(results, claim.destinations, configuration.destinations)
+    _tell_left_out(results, receivers(claim.destinations, configuration.destinations), configuration.destinations)
     return Publication(
         results=tuple(results),
-        deliveries=tuple(planned_deliveries(results, claim.destinations, configuration.destinations)),
+        deliveries=tuple(deliveries),
         summary=summary(findings, objects),
     )
 
@@ -106,6 +112,11 @@ def publish(
 def site_time(moment: datetime, settings: ResultSettings) -> datetime:
     """`moment` in the hospital's zone: DICOM dates and times are local ones, like those of the scanners beside us."""
     return moment.astimezone(ZoneInfo(settings.timezone) if settings.timezone else None)
+
+
+def receivers(wanted: Sequence[str], destinations: Sequence[AnyDestination]) -> list[str]:
+    """Names of the destinations of a job: those it names, else the default ones."""
+    return list(dict.fromkeys(wanted)) or [d.name for d in destinations if d.default]
 
 
 def planned_deliveries(
@@ -120,14 +131,23 @@ def planned_deliveries(
         its deliveries all the same, so that its absence shows as a failed delivery and not as silence.
     """
     by_name = {destination.name: destination for destination in destinations}
-    names = list(dict.fromkeys(wanted)) or [d.name for d in destinations if d.default]
     deliverable = [result for result in results if result.kind != PICTURE_KIND]
     return [
         PlannedDelivery(result.sop_uid, name)
-        for name in names
+        for name in receivers(wanted, destinations)
         for result in deliverable
-        if name not in by_name or result.kind in by_name[name].send
+        if name not in by_name or by_name[name].gets(result.kind, result.source_modality)
     ]
+
+
+def _tell_left_out(results: Iterable[NewResult], names: Sequence[str], destinations: Iterable[AnyDestination]) -> None:
+    """Say in the job's log which segmentations a destination's own choice keeps from it, for whoever misses one."""
+    segmentations = [result for result in results if result.kind == "seg"]
+    for one in destinations:
+        kept = {r.source_modality for r in segmentations if not one.gets(r.kind, r.source_modality)}
+        if one.name in names and "seg" in one.send and kept:
+            chosen = list(one.segmentations)
+            log.info("delivery.seg_left_out", destination=one.name, drawn_on=sorted(kept), segmentations=chosen)
 
 
 def _superseded(earlier: EarlierRevision | None) -> Superseded | None:
@@ -151,6 +171,7 @@ def _adopt_object(storage: Storage, claim: ClaimedJob, item: ResultObject, path:
         storage_key=key,
         sha256=sha256,
         byte_count=byte_count,
+        source_modality=item.source_modality,
     )
 
 

@@ -58,7 +58,10 @@ class ClaimedJob:
 
 @dataclass(frozen=True)
 class NewResult:
-    """A result file that lies in the store already and is about to be registered."""
+    """A result file that lies in the store already and is about to be registered.
+
+    `source_modality` of a segmentation decides where it goes, and is not kept.
+    """
 
     kind: str
     sop_uid: str
@@ -67,6 +70,7 @@ class NewResult:
     storage_key: str
     sha256: str
     byte_count: int
+    source_modality: str = ""
 
 
 @dataclass(frozen=True)

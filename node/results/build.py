@@ -13,6 +13,7 @@ from node.results.report_items import WrittenSegmentation
 from node.results.seg_planar import planar_seg
 from node.results.seg_volume import volume_seg
 from node.results.segments import written_segments
+from node.results.source import source_modality
 from pipelines.contract import Findings
 
 
@@ -29,7 +30,11 @@ def build_results(findings: Findings, context: ResultContext) -> list[ResultObje
     """
     _check(findings)
     written = tuple(_write_segmentation(findings, index, context) for index in range(len(findings.segmentations)))
-    objects = [ResultObject.of("seg", item.seg) for item in written if item.seg is not None]
+    objects = [
+        ResultObject.of("seg", item.seg, source_modality(item.segmentation.source))
+        for item in written
+        if item.seg is not None
+    ]
     objects.append(ResultObject.of("sr", structured_report(findings, written, context)))
     for index in range(len(findings.segmentations)):
         objects.append(ResultObject.of("sc", secondary_capture(findings, index, context)))

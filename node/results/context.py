@@ -94,7 +94,11 @@ class ResultContext:
 
 @dataclass(frozen=True)
 class ResultObject:
-    """One DICOM object, ready to be filed and sent."""
+    """One DICOM object, ready to be filed and sent.
+
+    source_modality
+        Of the series that a segmentation was drawn on; "" for other kinds.
+    """
 
     kind: ResultKind
     dataset: Dataset
@@ -102,9 +106,10 @@ class ResultObject:
     sop_instance_uid: str
     sop_class_uid: str
     description: str
+    source_modality: str = ""
 
     @classmethod
-    def of(cls, kind: ResultKind, dataset: Dataset) -> ResultObject:
+    def of(cls, kind: ResultKind, dataset: Dataset, source_modality: str = "") -> ResultObject:
         """Wrap a finished dataset."""
         return cls(
             kind=kind,
@@ -113,6 +118,7 @@ class ResultObject:
             sop_instance_uid=str(dataset.SOPInstanceUID),
             sop_class_uid=str(dataset.SOPClassUID),
             description=str(dataset.SeriesDescription),
+            source_modality=source_modality,
         )
 
     def reference(self) -> ObjectReference:

@@ -24,7 +24,7 @@ from node.results.codes import SEGMENTATION_DERIVATION, SOURCE_IMAGE
 from node.results.context import ResultContext
 from node.results.geometry import numbers
 from node.results.orientation import patient_orientation
-from node.results.segments import WrittenSegments, describe
+from node.results.segments import WrittenSegments, describe, segmentation_title
 from node.results.source import SourceInstance, source_instances
 from node.results.stamp import constructor_values, content_labels, series_description, series_number, stamp
 from node.results.uids import object_uid
@@ -48,7 +48,7 @@ def planar_seg(findings: Findings, index: int, written: WrittenSegments, context
         modality="SEG",
         transfer_syntax_uid=ExplicitVRLittleEndian,
         series_number=series_number("seg", context.revision, index),
-        series_description=series_description(findings.pipeline, "segmentation", context),
+        series_description=series_description(findings.pipeline, segmentation_title(findings, index), context),
         **constructor_values(context, header, "seg", str(index)),
     )
     _content(dataset, findings, context)

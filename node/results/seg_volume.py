@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from node.results.context import ResultContext
 from node.results.geometry import PlaneGeometry, plane_geometry
-from node.results.segments import WrittenSegments, describe
+from node.results.segments import WrittenSegments, describe, segmentation_title
 from node.results.source import SourceInstance, source_instances
 from node.results.stamp import constructor_values, content_labels, series_description, series_number, stamp
 from node.results.uids import object_uid
@@ -44,7 +44,7 @@ def volume_seg(findings: Findings, index: int, written: WrittenSegments, context
         omit_empty_frames=True,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         series_number=series_number("seg", context.revision, index),
-        series_description=series_description(findings.pipeline, "segmentation", context),
+        series_description=series_description(findings.pipeline, segmentation_title(findings, index), context),
         **content_labels(findings.pipeline, context),
         **constructor_values(context, source.headers[0], "seg", str(index)),
     )

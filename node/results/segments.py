@@ -16,6 +16,7 @@ from highdicom.sr import CodedConcept
 
 from node.results.codes import ARTIFICIAL_INTELLIGENCE
 from node.results.context import MANUFACTURER, ResultContext
+from node.results.source import source_modality
 from node.results.stamp import LO_LENGTH
 from node.results.uids import tracking_uid
 from pipelines.contract import Findings, Segment, Segmentation
@@ -50,6 +51,13 @@ def written_segments(segmentation: Segmentation) -> WrittenSegments:
     for old, new in number_of.items():
         table[old] = new
     return WrittenSegments(table[segmentation.label_map], kept, number_of)
+
+
+def segmentation_title(findings: Findings, index: int) -> str:
+    """What a SEG is called: where a result has several, with the modality it was drawn on, to be told in a list."""
+    if len(findings.segmentations) == 1:
+        return "segmentation"
+    return f"segmentation {source_modality(findings.segmentations[index].source)}".rstrip()
 
 
 def algorithm_parameters(findings: Findings) -> list[str]:

@@ -21,6 +21,16 @@ from datetime import datetime
 from pydicom import DataElement, Dataset
 from pydicom.config import disable_value_validation
 from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedMRImageStorage,
+    EnhancedPETImageStorage,
+    MRImageStorage,
+    NuclearMedicineImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
 
 from node.errors import PermanentError
 from pipelines.contract import SourceSeries
@@ -63,6 +73,16 @@ _VIEW_ATTRIBUTES = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
+
+_MODALITY_OF_CLASS = {
+    CTImageStorage: "CT",
+    EnhancedCTImageStorage: "CT",
+    MRImageStorage: "MR",
+    EnhancedMRImageStorage: "MR",
+    NuclearMedicineImageStorage: "NM",
+    PositronEmissionTomographyImageStorage: "PT",
+    EnhancedPETImageStorage: "PT",
+}
 
 _PATIENT_SEXES = ("M", "F", "O")
 _TIME = re.compile(r"^([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?$")
@@ -107,6 +127,12 @@ def identity(header: Dataset) -> Dataset:
             found.add(removed)
             found.add(method)
     return found
+
+
+def source_modality(source: SourceSeries) -> str:
+    """What made a series, as a DICOM modality: by its class where that says it, because some senders write OT."""
+    known = _MODALITY_OF_CLASS.get(UID(source.frames[0].sop_class_uid))
+    return known or str(source.headers[0].get("Modality") or "").strip().upper()
 
 
 def require(header: Dataset, keyword: str, fallback: str = "") -> str:

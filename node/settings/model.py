@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -187,13 +188,48 @@ class LogSettings(_Section):
     format: Literal["json", "console", "auto"] = "auto"
 
 
+IMAGE_MODALITIES = {
+    *("BMD", "CR", "CT", "DX", "ES", "IO", "IVOCT", "IVUS", "MG", "MR", "NM", "OCT", "OP", "OPT", "OT", "PT", "PX"),
+    *("RF", "RG", "SM", "US", "XA", "XC"),
+}
+"""Defined terms of Modality (PS3.3 C.7.3.1.1.1) of series that a segmentation can be drawn on."""
+
+
+def _known_modalities(value: Any) -> Any:
+    if value == "all":
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("write all, or a list of modalities such as [CT, NM]; for no SEG at all take seg out of send")
+    names = tuple(str(name).strip().upper() for name in value)
+    for name in names:
+        if name not in IMAGE_MODALITIES:
+            raise ValueError(f"'{name}' is no DICOM modality of images; a SPECT or a planar scan is NM, a PET PT")
+    return tuple(dict.fromkeys(names))
+
+
 class _Place(_Section):
-    """What every destination has. `send` chooses kinds; `verify` asks the peer afterwards whether it has them."""
+    """What every destination has. `verify` asks the peer afterwards whether it has what was sent.
+
+    `send` chooses kinds of result; `segmentations` chooses among the SEGs of a result by the modality of the series
+    that each was drawn on, for a PACS that shows a SPECT/CT's on the CT only, say.
+    """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
     send: tuple[Literal["seg", "sr", "sc"], ...] = ("seg", "sr", "sc")
+    segmentations: Annotated[Literal["all"] | tuple[str, ...], BeforeValidator(_known_modalities)] = "all"
     verify: Literal["none", "find"] = "none"
     default: bool = True
+
+    @model_validator(mode="after")
+    def _segs_to_choose_from(self) -> Self:
+        if self.segmentations != "all" and "seg" not in self.send:
+            raise ValueError("segmentations chooses among SEGs, but send has no seg: add it or leave segmentations out")
+        return self
+
+    def gets(self, kind: str, source_modality: str) -> bool:
+        """Whether a result is for it; `source_modality` is that of the series which a SEG was drawn on."""
+        chosen = kind != "seg" or self.segmentations == "all" or source_modality in self.segmentations
+        return kind in self.send and chosen
 
 
 class Destination(_Place):

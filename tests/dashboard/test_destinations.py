@@ -26,7 +26,7 @@ from tests.deliver.archive import Archive, running_archive
 CONFIGURED = """
 destinations:
   - {{name: pacs, host: 127.0.0.1, port: {port}, ae_title: ARCHIVE, send: [seg, sr]}}
-  - {{name: away, host: 127.0.0.1, port: {closed}, ae_title: NOBODY, default: false}}
+  - {{name: away, host: 127.0.0.1, port: {closed}, ae_title: NOBODY, default: false, segmentations: [CT, MR]}}
 """
 
 
@@ -69,6 +69,7 @@ def fail_one(site: Site) -> None:
 def test_the_page_tells_queue_and_error_and_pauses_resumes_and_sends_again(site: Site, operator: TestClient) -> None:
     page = operator.get("/destinations").text
     assert "ARCHIVE @ 127.0.0.1" in page
+    assert page.count("(only those drawn on CT, MR)") == 1, "of the one that chose"
     assert "It is not in destinations.yaml any more" in page, "results wait for one that is gone"
     assert post(operator, "/destinations/pacs/pause", "/destinations").headers["location"] == "/destinations"
     page = operator.get("/destinations").text
@@ -109,6 +110,7 @@ def test_programs_read_and_pause_and_a_viewer_only_reads(site: Site) -> None:
     assert (found["pacs"]["state"], found["pacs"]["pending"], found["pacs"]["configured"]) == ("pending", 2, True)
     assert (found["gone"]["state"], found["gone"]["configured"]) == ("disabled", False)
     assert found["away"]["state"] == "healthy"
+    assert (found["pacs"]["segmentations"], found["away"]["segmentations"]) == ([], ["CT", "MR"])
     assert client.post("/api/v1/destinations/pacs/pause", headers=reader).status_code == 403
     paused = client.post("/api/v1/destinations/pacs/pause", headers=writer).json()
     assert [one["paused_by"] != "" for one in paused if one["name"] == "pacs"] == [True]
@@ -131,6 +133,9 @@ def test_the_command_pauses_the_same_destination_and_the_doctor_says_so(site: Si
     assert pacs.state == "paused" and pacs.paused_by.startswith("console:")
     said = run(cli, ["doctor", "--destination", "pacs", *where])
     assert said.exit_code == 0 and "osteon destination resume pacs" in said.output
+    assert "SEGs" not in said.output, "it gets all of them"
+    said = run(cli, ["doctor", "--destination", "away", *where])
+    assert "destination away, segmentations: of the SEGs it gets only those drawn on CT, MR" in said.output
     assert run(cli, ["destination", "resume", "pacs", *where]).output == "pacs is resumed\n"
     refused = run(cli, ["destination", "pause", "nowhere", *where])
     assert isinstance(refused.exception, ConfigurationError) and "no destination 'nowhere'" in str(refused.exception)

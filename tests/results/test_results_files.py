@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from pydicom import dcmread
+from pydicom.uid import MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 from node.results import (
     build_results,
@@ -20,8 +22,9 @@ from node.results import (
     write_summary,
 )
 from node.results import summary as summary_function
+from node.results.source import source_modality
 from node.results.summary import Summary
-from pipelines.contract import Findings
+from pipelines.contract import Findings, Segmentation
 from tests.results.result_sources import UNUSED, context
 
 SCHEMA_FILE = Path(summary_function.__code__.co_filename).with_name("summary.schema.json")
@@ -44,6 +47,33 @@ def test_files_are_named_after_kind_and_number(planar: Findings, tmp_path: Path)
     pictures = write_pictures(two, context(), tmp_path / "out", "scan")
     assert [path.name for path in pictures] == ["scan.png", "scan-2.png"]
     assert sorted(tmp_path.joinpath("out").iterdir()) == sorted(paths + pictures), "no temporary file is left"
+
+
+def test_segmentations_on_several_series_say_which_and_a_single_one_has_nothing_to_tell(planar: Findings) -> None:
+    (alone,) = [o for o in build_results(planar, context()) if o.kind == "seg"]
+    assert (alone.source_modality, alone.description) == ("NM", "bone-scan segmentation (osteon, research use)")
+    two = replace(planar, segmentations=(planar.segmentations[0], captured(planar.segmentations[0])), regions=())
+    objects = build_results(two, context())
+    assert [o.source_modality for o in objects] == ["NM", "XA", "", "", ""], "of a SEG only"
+    assert [o.description for o in objects[:2]] == [
+        "bone-scan segmentation NM (osteon, research use)",
+        "bone-scan segmentation XA (osteon, research use)",
+    ]
+
+
+def captured(segmentation: Segmentation) -> Segmentation:
+    """The same on a secondary capture of an angiography."""
+    header = deepcopy(segmentation.source.headers[0])
+    header.SOPClassUID, header.Modality = MultiFrameGrayscaleWordSecondaryCaptureImageStorage, "XA"
+    frames = tuple(replace(frame, sop_class_uid=str(header.SOPClassUID)) for frame in segmentation.source.frames)
+    return replace(segmentation, source=replace(segmentation.source, headers=(header,), frames=frames))
+
+
+@pytest.mark.parametrize("stated", ["NM", "OT", ""])
+def test_a_nuclear_medicine_image_is_one_whatever_its_sender_calls_it(planar: Findings, stated: str) -> None:
+    header = deepcopy(planar.segmentations[0].source.headers[0])
+    header.Modality = stated
+    assert source_modality(replace(planar.segmentations[0].source, headers=(header,))) == "NM"
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_scraps(tmp_path: Path) -> None:

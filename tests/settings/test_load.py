@@ -98,6 +98,45 @@ def test_mistakes_in_a_dicomweb_destination_are_named_like_those_of_others(folde
         load_configuration(folder, tmp_path, {})
 
 
+PACS = "destinations: [{{name: pacs, host: h, port: 104, ae_title: PACS, {}}}]\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("send: [seg, sr]", "all"),
+        ("segmentations: all", "all"),
+        ("segmentations: [CT]", ("CT",)),
+        ("segmentations: [nm, Ct, NM]", ("NM", "CT")),
+    ],
+)
+def test_a_destination_names_the_modalities_whose_segmentations_it_gets(
+    folder: Path, tmp_path: Path, written: str, read: object
+) -> None:
+    (folder / "destinations.yaml").write_text(PACS.format(written))
+    assert load_configuration(folder, tmp_path, {}).destination("pacs").segmentations == read
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            "segmentations: [SPECT]",
+            r"\.segmentations: .*'SPECT' is no DICOM modality of images; a SPECT or .* is NM",
+        ),
+        ("segmentations: CT", r"\.segmentations: .*write all, or a list of modalities such as \[CT, NM\].*given: 'CT'"),
+        ("segmentations: []", r"\.segmentations: .*for no SEG at all take seg out of send"),
+        ("segmentations: [CT], send: [sr]", r": .*send has no seg: add it or leave segmentations out"),
+    ],
+)
+def test_a_choice_of_segmentations_that_makes_no_sense_is_refused_with_the_way_out(
+    folder: Path, tmp_path: Path, written: str, said: str
+) -> None:
+    (folder / "destinations.yaml").write_text(PACS.format(written))
+    with pytest.raises(ConfigurationError, match=r"destinations\.yaml: destinations\.0" + said):
+        load_configuration(folder, tmp_path, {})
+
+
 def test_an_unknown_destination_is_answered_with_those_there_are(folder: Path, tmp_path: Path) -> None:
     (folder / "destinations.yaml").write_text("destinations: [{name: pacs, host: h, port: 104, ae_title: PACS}]\n")
     configuration = load_configuration(folder, tmp_path, {})
