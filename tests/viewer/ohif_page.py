@@ -62,7 +62,7 @@ class OhifPage:
 
     def open_study(self, study_instance_uid: str) -> None:
         """Open a study and put away the disclaimer that covers its lower part."""
-        self._page.goto(self._server.study_url(study_instance_uid))
+        self._page.goto(self._server.study_url(study_instance_uid), timeout=PATIENCE_S * 1000)
         self._page.wait_for_selector('[data-cy="study-browser-thumbnail"]', timeout=PATIENCE_S * 1000)
         self._page.get_by_text("Confirm and hide").click(timeout=PATIENCE_S * 1000)
         self.wait_until(lambda: (self.picture().max(axis=2) > BRIGHT).any(), "an image on the screen")
