@@ -39,7 +39,7 @@ class LumbarCount:
 
     @property
     def doubtful(self) -> bool:
-        """Tell whether ribs were seen and still leave the number open."""
+        """Tell whether the ribs leave the number open."""
         return self.probability < DOUBTFUL
 
 

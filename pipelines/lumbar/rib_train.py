@@ -64,7 +64,10 @@ def train_ribs(
 
     def tell(step: int, value: float) -> None:
         if progress is not None:
-            progress(min(step / settings.steps, 1.0), f"ribs: step {step} of {settings.steps}, loss {value:.4f}")
+            share = step / settings.steps
+            if settings.seconds:
+                share = max(share, trainer.progress.elapsed_s / settings.seconds)
+            progress(min(share, 1.0), f"ribs: step {step} of {settings.steps}, loss {value:.4f}")
 
     done = trainer.fit(iter(RibSampler(folder, BATCH, seed + drawn)), _loss, tell)
     card = ModelCard(

@@ -63,7 +63,7 @@ def test_the_usual_number_stands_until_ribs_speak_clearly(ribs: list[float], lum
     assert count_lumbar(ribs).lumbar == lumbar
 
 
-def test_one_body_is_never_as_sure_as_two() -> None:
+def test_ribs_at_one_body_alone_leave_the_number_open() -> None:
     # Against a prior of 1 to 18, one body at its surest (19 to 1) leaves the number open.
     one = count_lumbar([0, 0, 0, 0, 1.0])
     assert one.probability == pytest.approx(0.05 * 0.95 / (0.05 * 0.95 + 0.90 * 0.05 + 0.05 * 0.05)) and one.doubtful
