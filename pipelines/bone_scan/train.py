@@ -134,7 +134,7 @@ def train(
         network.load_state_dict(widened(state))
     build_cache(cache, range(patients), "train", workers, _part(progress, 0.0, 0.1))
     held = load_patients(cache_folder(cache, "train"), range(patients))
-    settings = replace(chosen.loop, steps=steps or chosen.loop.steps, seconds=seconds)
+    settings = replace(chosen.loop, steps=steps or chosen.loop.steps, seconds=seconds).on(where)
     if learning_rate is not None:
         settings = replace(settings, learning_rate=learning_rate)
     sampler = TileSampler(held, chosen.batch, seed)

@@ -114,6 +114,20 @@ def tune_allocator() -> bool:
     return bool(mmap_kept and trim_kept)
 
 
+def fast_precision(device: str) -> str:
+    """Return the precision of `PRECISIONS` in which a device (torch's name) trains faster.
+
+    bf16 only where the processor multiplies it (AMX, AVX-512 BF16; a GPU from Ampere on): elsewhere it is emulated, and
+    a training step of MT-UNet on a CPU with AVX2 was measured ten times as slow as in fp32.
+    """
+    import torch
+
+    if device.startswith("cuda"):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    can = torch.cpu.get_capabilities()
+    return "bf16" if can.get("amx_bf16") or can.get("avx512_bf16") else "fp32"
+
+
 def autocast(device: Device, precision: str) -> AbstractContextManager[Any]:
     """Return the context in which a network runs in a precision of `PRECISIONS`; fp32 changes nothing."""
     if precision != "bf16":

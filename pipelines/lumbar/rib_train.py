@@ -47,7 +47,7 @@ def train_ribs(
         If `start` holds no usable weights.
     """
     folder = build_rib_cache(cache, range(patients), looks, "train", workers, progress)
-    settings = replace(LOOP, steps=steps or LOOP.steps, seconds=seconds)
+    settings = replace(LOOP, steps=steps or LOOP.steps, seconds=seconds).on(device)
     if learning_rate is not None:
         settings = replace(settings, learning_rate=learning_rate)
     torch.manual_seed(seed)

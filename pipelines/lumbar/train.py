@@ -171,7 +171,8 @@ class _Run:
     def settings(self) -> LoopSettings:
         held: LoopSettings = getattr(PRESETS[self.preset], self.stage)
         rate = held.learning_rate if self.learning_rate is None else self.learning_rate
-        return replace(held, steps=self.steps or held.steps, seconds=self.seconds, learning_rate=rate)
+        chosen = replace(held, steps=self.steps or held.steps, seconds=self.seconds, learning_rate=rate)
+        return chosen.on(self.device)
 
     @property
     def network(self) -> NetworkSettings:

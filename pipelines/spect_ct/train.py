@@ -148,7 +148,7 @@ def train(
         return ()
     seeds = [one for one in cached_seeds(folder) if one < patients]
     settings = PRESETS[preset]
-    loop = replace(settings.loop, steps=steps or settings.loop.steps, seconds=seconds)
+    loop = replace(settings.loop, steps=steps or settings.loop.steps, seconds=seconds).on(where)
     torch.manual_seed(seed)
     network = MTUNet()
     total = fit_stages(network, folder, seeds, replace(settings, loop=loop), out / "runs", seed, transfer, where,

@@ -74,9 +74,9 @@ def train(
     if preset not in RECIPES:
         raise ValueError(f"there is no training preset '{preset}'; known: {', '.join(RECIPES)}")
     recipe = RECIPES[preset]
-    recipe = replace(recipe, loop=replace(recipe.loop, steps=steps or recipe.loop.steps, seconds=seconds))
-    labelled = labelled_patients(range(patients), labelled_fraction)
     where = prepare_process(ComputeOptions(device=device, threads=threads)).name
+    recipe = replace(recipe, loop=replace(recipe.loop, steps=steps or recipe.loop.steps, seconds=seconds).on(where))
+    labelled = labelled_patients(range(patients), labelled_fraction)
     torch.manual_seed(seed)
     network = RecurrentThoraxNetwork()
     folder = build_cache(cache, range(patients), "train", workers, _part(progress, 0.0, 0.1))

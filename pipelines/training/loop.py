@@ -11,12 +11,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+
+from pipelines.contract.compute import fast_precision
 
 SKIPPED_AT_MOST = 20
 
@@ -32,7 +34,7 @@ class LoopSettings:
     """How a network is trained.
 
     schedule : "constant", or "cosine" (linear warm-up over `warmup` steps, then to 1 % of the rate).
-    precision : "bf16" (autocast) or "fp32". average : decay of the moving average of weights, 0 for none.
+    precision : "bf16" (autocast), "fp32", or "auto" for the faster of both on the device (`on`). average : decay of the moving average of weights, 0 for none.
     seconds : wall-clock limit after which training ends early (the schedule follows the clock), 0 for none.
     """
 
@@ -43,10 +45,14 @@ class LoopSettings:
     schedule: str = "cosine"
     warmup: int = 50
     clip_norm: float = 5.0
-    precision: str = "bf16"
+    precision: str = "auto"
     average: float = 0.99
     checkpoint_s: float = 180.0
     seconds: float = 0.0
+
+    def on(self, device: str) -> LoopSettings:
+        """Return the settings with a precision chosen for a device of torch ("cpu", "cuda:0"), if it was open."""
+        return replace(self, precision=fast_precision(device)) if self.precision == "auto" else self
 
 
 @dataclass
@@ -82,7 +88,7 @@ class Trainer:
     def __init__(self, network: nn.Module, settings: LoopSettings, folder: Path, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device).to(memory_format=channels_last(network))  # type: ignore[call-overload]
-        self.settings = settings
+        self.settings = settings = settings.on(device)
         self.folder = folder
         kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[settings.optimiser]
         decay = {"weight_decay": settings.weight_decay} if settings.optimiser == "adamw" else {}

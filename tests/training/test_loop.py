@@ -95,3 +95,19 @@ def test_a_clock_ends_the_run_before_its_steps(tmp_path):
     progress = Trainer(network(), settings, tmp_path).fit(batches(), loss)
     assert 0 < progress.step < 10**6
     assert progress.elapsed_s >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [({"amx_bf16": True}, "bf16"), ({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32"), ({}, "fp32")],
+)
+def test_bf16_is_chosen_only_where_the_processor_multiplies_it(monkeypatch, features, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    assert LoopSettings(steps=1).on("cpu").precision == expected
+    assert LoopSettings(steps=1, precision="bf16").on("cpu").precision == "bf16"
+
+
+def test_a_trainer_records_the_precision_that_it_chose(tmp_path):
+    trainer = Trainer(network(), replace(SETTINGS, precision="auto", steps=1), tmp_path)
+    trainer.fit(batches(), loss)
+    assert json.loads((tmp_path / STATE).read_text())["settings"]["precision"] == trainer.settings.precision != "auto"
