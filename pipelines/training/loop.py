@@ -34,7 +34,8 @@ class LoopSettings:
     """How a network is trained.
 
     schedule : "constant", or "cosine" (linear warm-up over `warmup` steps, then to 1 % of the rate).
-    precision : "bf16" (autocast), "fp32", or "auto" for the faster of both on the device (`on`). average : decay of the moving average of weights, 0 for none.
+    precision : "bf16" (autocast), "fp32", or "auto" for the faster of both on the device (`on`).
+    average : decay of the moving average of weights, 0 for none.
     seconds : wall-clock limit after which training ends early (the schedule follows the clock), 0 for none.
     """
 
