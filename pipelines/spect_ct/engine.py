@@ -1,8 +1,6 @@
 """The network at work: slices of the common grid in, the probability of a lesion in every pixel out.
 
-inputs (slice, 2, row, column) -> batches of a few slices -> tiles of the size the network was trained on, overlapping
-by a quarter and blended (MONAI) -> sigmoid -> float16 (slice, row, column). Memory is bounded by the batch; progress is
-told after each.
+weights and card -> the network, its normalisations folded -> `tiling` over the slices -> float16 (slice, row, column).
 
 torch is imported here, so only workers may import this module: a pipeline does so in `load`.
 """
@@ -14,20 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
 
 from pipelines.contract import ComputeOptions, Progress
 from pipelines.contract.compute import Device, autocast, prepare_process
 from pipelines.contract.loading import load_network
 from pipelines.contract.weights import ModelCard, weights_folders
-from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network
+from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network, folded
+from pipelines.spect_ct.tiling import probabilities_of
 
 MODEL = "spect-ct-mt-unet"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
-SLICES_AT_ONCE = 4
-TILES_AT_ONCE = 8
-OVERLAP = 0.25
 WHOLE_TILE = 256
 
 
@@ -60,37 +55,25 @@ class LesionEngine:
         device = prepare_process(options)
         folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
         network, card = load_network(MODEL, folders, NETWORK, OUTPUTS, build_network, device)
-        return cls(network, card, device, options.precision, tile_of(card))
+        return cls(folded(network), card, device, options.precision, tile_of(card))
 
-    def probabilities(self, inputs: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+    def probabilities(
+        self, inputs: np.ndarray, progress: Progress | None = None, *, where: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the probability of a lesion.
 
         Parameters
         ----------
         inputs : float32 (slice, 2, row, column), as `grid.prepare` makes them.
+        where : blocks in which a lesion can be, as `search.worth_a_look` has them; None for everywhere. Tiles without
+            any are not looked at, and what no tile covers has the probability 0.
 
         Returns
         -------
         numpy.ndarray
             float16 (slice, row, column).
         """
-        slices, _, rows, columns = inputs.shape
-        found = np.zeros((slices, rows, columns), np.float16)
-        with torch.inference_mode():
-            for first in range(0, slices, SLICES_AT_ONCE):
-                batch = torch.from_numpy(inputs[first : first + SLICES_AT_ONCE])
-                found[first : first + len(batch)] = self._batch(batch)
-                if progress is not None:
-                    done = min(slices, first + SLICES_AT_ONCE)
-                    progress(done / slices, f"slice {done} of {slices}")
-        return found
-
-    def _batch(self, batch: torch.Tensor) -> np.ndarray:
-        logits = sliding_window_inference(
-            batch, (self.tile, self.tile), TILES_AT_ONCE, self._predict, overlap=OVERLAP, mode="gaussian", device="cpu"
-        )
-        assert isinstance(logits, torch.Tensor)
-        return logits[:, 0].sigmoid().to(torch.float16).numpy()
+        return probabilities_of(self._predict, inputs, self.tile, where, progress)
 
     def _predict(self, tiles: torch.Tensor) -> torch.Tensor:
         shown = tiles.to(self.device.name, memory_format=torch.channels_last)

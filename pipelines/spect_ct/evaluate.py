@@ -22,6 +22,7 @@ from pipelines.spect_ct.baseline import ThresholdBaseline, tune
 from pipelines.spect_ct.evaluation_report import EvaluationReport, PatientResult
 from pipelines.spect_ct.pictures import write_picture
 from pipelines.spect_ct.scores import UseScore, largest_slices, score_slice, score_volume
+from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.truth import GridPatient, on_grid
 from pipelines.spect_ct.uses import FUSED, USES, shown
 from pipelines.training.cards import write_figures
@@ -42,8 +43,8 @@ Simulate = Callable[[int, str], "SpectCtPatient"]
 class Network(Protocol):
     """What is evaluated: `engine.LesionEngine`, or another network in its place."""
 
-    def probabilities(self, inputs: np.ndarray) -> np.ndarray:
-        """Return (slice, row, column) for inputs (slice, 2, row, column)."""
+    def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
+        """Return (slice, row, column) for inputs (slice, 2, row, column); `where` as `search.worth_a_look` has it."""
 
 
 def evaluate(
@@ -132,7 +133,8 @@ def score_use(
     inputs = placed.prepared.inputs[wanted] * np.array(shown(use), np.float32)[None, :, None, None]
     probabilities = np.zeros(labels.shape, np.float16)
     if len(wanted):
-        probabilities[wanted] = network.probabilities(inputs)
+        where = worth_a_look(placed.prepared, use)[wanted]
+        probabilities[wanted] = network.probabilities(inputs, where=where)
     volume, found, false = score_volume(placed, use, probabilities) if whole else (None, {}, None)
     lesions = [
         score_slice(

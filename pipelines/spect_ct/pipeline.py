@@ -21,6 +21,7 @@ from pipelines.spect_ct.findings import SourceLesions, build_findings
 from pipelines.spect_ct.grid import AXES, Lattice, Prepared, prepare
 from pipelines.spect_ct.lesions import find_lesions, onto_source
 from pipelines.spect_ct.measurements import body_of, measure
+from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class SpectCtPipeline(Pipeline):
             prepared, ct, absence = meet(spect, ct, study)
         with watch.stage("segment"):
             probabilities = engine.probabilities(
-                prepared.inputs, lambda done, text: progress(0.15 + 0.65 * done, f"segmenting, {text}")
+                prepared.inputs,
+                lambda done, text: progress(0.15 + 0.65 * done, f"segmenting, {text}"),
+                where=worth_a_look(prepared, FUSED),
             )
         progress(0.8, "joining lesions")
         with watch.stage("join"):

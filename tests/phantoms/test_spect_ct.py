@@ -55,6 +55,21 @@ def small_canvas():
     return BoneCanvas(grid, lambda points: np.asarray(points, float), 1.0, np.random.default_rng(0))
 
 
+@pytest.mark.parametrize("shift", [0.0, 30.0])
+def test_a_plate_of_which_the_bed_ends_at_the_first_slice_is_drawn(shift):
+    canvas = BoneCanvas(
+        Grid((1, 40, 40), (1.0, 1.0, 1.0), (-20.0, -20.0, 0.0)), lambda p: np.asarray(p, float), 1.0,
+        np.random.default_rng(0),
+    )  # fmt: skip
+    outline = np.array([[-10, shift, 0.5], [10, shift, 0.5], [10, shift, -25], [-10, shift, -25]])
+    canvas.plate("ilium_L", outline, 4.0)
+    drawn = canvas.depth[0] > 0
+    assert drawn.any() == (shift == 0.0)
+    if drawn.any():
+        rows, _ = np.nonzero(drawn)
+        assert abs(rows.mean() - 20) < 0.6
+
+
 def test_a_ball_on_the_canvas_has_its_volume_and_depth():
     canvas = small_canvas()
     canvas.ellipsoid("skull", (0, 0, 0), (8, 8, 8))

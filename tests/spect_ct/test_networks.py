@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import BatchNorm2d
 
 from pipelines.spect_ct.attention import TripletAttention
 from pipelines.spect_ct.mbconv import DropPath, MBConv
-from pipelines.spect_ct.networks import STAGE_CHANNELS, MTUNet, NetworkSettings, build_network, count_parameters
+from pipelines.spect_ct.networks import STAGE_CHANNELS, MTUNet, NetworkSettings, build_network, count_parameters, folded
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,21 @@ def test_the_encoder_halves_four_times_and_the_output_has_the_size_of_the_input(
 def test_a_side_that_is_no_multiple_of_sixteen_is_refused(network):
     with pytest.raises(ValueError, match="multiples of 16"):
         network(torch.zeros(1, 2, 64, 72))
+
+
+def test_folded_normalisations_change_nothing_but_rounding():
+    torch.manual_seed(1)
+    network = MTUNet()
+    images = torch.randn(4, 2, 32, 48)
+    for _ in range(3):  # statistics other than those of a fresh network
+        network(images)
+    network.eval()
+    with torch.inference_mode():
+        before = network(images)
+        after = folded(network)(images)
+    assert torch.allclose(before, after, atol=1e-5)
+    left = [m for part in (network.stages, network.decoder) for m in part.modules() if isinstance(m, BatchNorm2d)]
+    assert not left
 
 
 def test_a_card_builds_the_same_network_and_refuses_another():

@@ -231,11 +231,18 @@ class BoneCanvas(Cloud):
         edge = _polygon_depth(across, corners[:, [0, 2]])
         surface = RBFInterpolator(corners[:, [0, 2]], corners[:, 1], smoothing=1.0)(across.reshape(-1, 2).astype(float))
         surface = surface.reshape(edge.shape) + bulge_mm * np.clip(edge / max(float(edge.max()), 1.0), 0, 1)
-        slopes = np.gradient(surface, self.grid.spacing_mm[0], self.grid.spacing_mm[2])
+        slopes = [_slope(surface, axis, self.grid.spacing_mm[2 * axis]) for axis in (0, 1)]
         normal = np.sqrt(1 + slopes[0] ** 2 + slopes[1] ** 2)
         away = np.abs(y - surface[:, None, :]) / normal[:, None, :]
         depth = np.minimum(half - away, edge[:, None, :]).astype(np.float32)
         self.merge(name, box, np.maximum(depth, OUTSIDE_MM), uptake)
+
+
+def _slope(surface: np.ndarray, axis: int, spacing_mm: float) -> np.ndarray:
+    """Return the derivative along an axis; 0 where the field of view leaves one row or column of the surface."""
+    if surface.shape[axis] < 2:
+        return np.zeros_like(surface)
+    return np.asarray(np.gradient(surface, spacing_mm, axis=axis))
 
 
 def _normalised(x: np.ndarray, y: np.ndarray, z: np.ndarray, axes: np.ndarray) -> np.ndarray:

@@ -1,0 +1,29 @@
+"""Filling a cache: a patient that cannot be simulated is named, and those before it stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.training.cache import fill_cache
+
+
+def write(job: tuple[int, Path]) -> None:
+    seed, folder = job
+    if seed == 3:
+        raise ValueError("no bones")
+    (folder / f"{seed}.txt").write_text("patient")
+
+
+def test_all_that_is_missing_is_written_and_progress_reaches_one(tmp_path):
+    told = []
+    fill_cache(write, [(seed, tmp_path) for seed in (0, 1)], 3, 1, lambda share, text: told.append((share, text)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.txt", "1.txt"]
+    assert told[-1] == (1.0, "simulated 3 of 3 patients")
+
+
+def test_a_patient_that_fails_is_named_with_the_reason(tmp_path):
+    with pytest.raises(RuntimeError, match=r"\(3, .*ValueError: no bones"):
+        fill_cache(write, [(seed, tmp_path) for seed in (1, 2, 3)], 3, 1)
+    assert (tmp_path / "2.txt").exists()
