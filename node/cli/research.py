@@ -65,8 +65,9 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
 )
 @click.option(
     "--only",
-    type=click.Choice(["cache", "coarse", "fine", "ribs", "network"]),
-    help="lumbar, spect-ct: the simulated patients alone (cache), or one network on what there is of them.",
+    type=click.Choice(["cache", "coarse", "fine", "ribs", "network", "operating-point"]),
+    help="lumbar, spect-ct: the simulated patients alone (cache), or one network on what there is of them; bone-scan: "
+    "the operating point of the weights in --start.",
 )
 @click.option(
     "--labelled-fraction",
@@ -101,7 +102,7 @@ def train(
         pipeline,
         {
             "--start": (start, ("bone-scan", "lumbar")),
-            "--only": (only, ("lumbar", "spect-ct")),
+            "--only": (only, ("bone-scan", "lumbar", "spect-ct")),
             "--labelled-fraction": (labelled_fraction, ("thorax",)),
             "--aggregated": (aggregated, ("thorax",)),
         },
@@ -111,14 +112,14 @@ def train(
     with progress_bar("training") as report:
         common |= {"seconds": hours * 3600, "out": out_dir, "progress": report}
         if pipeline == "lumbar":
-            if only == "network":
-                raise click.UsageError("--only network: lumbar has three, coarse, fine and ribs")
+            if only in ("network", "operating-point"):
+                raise click.UsageError(f"--only {only}: lumbar knows cache, coarse, fine and ribs")
             from pipelines.lumbar.train import train as train_lumbar
 
             cards = train_lumbar(**common, start=start, only=only or "")
         elif pipeline == "spect-ct":
             if only not in (None, "cache", "network"):
-                raise click.UsageError(f"--only {only}: a stage of lumbar; spect-ct knows cache and network")
+                raise click.UsageError(f"--only {only}: spect-ct knows cache and network")
             from pipelines.spect_ct.train import train as train_spect_ct
 
             cards = train_spect_ct(**common, only=only or "")
@@ -129,9 +130,13 @@ def train(
             fraction = PAPERS_FRACTION if labelled_fraction is None else labelled_fraction
             cards = (train_thorax(**common, labelled_fraction=fraction, aggregated=aggregated),)
         else:
+            if only not in (None, "operating-point"):
+                raise click.UsageError(f"--only {only}: bone-scan knows operating-point")
+            if only and start is None:
+                raise click.UsageError("--only operating-point: --start names the folder of the weights")
             from pipelines.bone_scan.train import train as train_bone_scan
 
-            cards = (train_bone_scan(**common, start=start),)
+            cards = (train_bone_scan(**common, start=start, only=only or ""),)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
     if cards:

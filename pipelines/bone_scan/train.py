@@ -35,6 +35,7 @@ PAPER_BATCH = 16
 DEFAULT_BATCH = 8
 """On a CPU, twice the steps on half the tiles learn more in the same time than the paper's batch of 16."""
 
+OPERATING_POINT = "operating-point"
 FIRST_LAYER = "encoder.conv1.weight"
 
 TILES_PER_EPOCH = 4000
@@ -91,6 +92,7 @@ def train(
     progress: TrainProgress | None = None,
     *,
     start: Path | None = None,
+    only: str = "",
     seconds: float = 0.0,
     learning_rate: float | None = None,
     operating_patients: int = TUNING_PATIENTS,
@@ -107,6 +109,7 @@ def train(
     steps : None for the preset's. seconds : wall-clock limit, 0 for none; the schedule then follows the clock.
     out : folder of the weights; checkpoints go to `out`/run, and a run found there is resumed.
     start : folder of weights to go on from, None for random ones. learning_rate : None for the preset's.
+    only : "operating-point" to set that of the weights in `start` anew and train nothing, "" for both.
     operating_patients : patients on which the operating point is set, 0 to leave it as trained.
     cache : folder of simulated patients, filled if needed.
 
@@ -118,10 +121,18 @@ def train(
     Raises
     ------
     ValueError
-        If the preset does not exist.
+        If the preset does not exist, `only` is unknown, or there are no weights to set the operating point of.
     WeightsError
         If `start` holds no usable weights.
     """
+    if only not in ("", OPERATING_POINT):
+        raise ValueError(f"only '{only}' is unknown; use {OPERATING_POINT}")
+    if only:
+        if start is None:
+            raise ValueError(f"only {OPERATING_POINT} needs the folder of the weights to set it of")
+        state, card = load_model(MODEL, [start])
+        save_model(state, card, out)
+        return set_operating_point(out, operating_patients, progress)
     if preset not in PRESETS:
         raise ValueError(f"there is no training preset '{preset}'; known: {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
