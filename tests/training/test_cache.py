@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,17 @@ def test_a_patient_that_fails_is_named_with_the_reason(tmp_path):
     with pytest.raises(RuntimeError, match=r"\(3, .*ValueError: no bones"):
         fill_cache(write, [(seed, tmp_path) for seed in (1, 2, 3)], 3, 1)
     assert (tmp_path / "2.txt").exists()
+
+
+def tell_threads(job: tuple[int, Path]) -> None:
+    seed, folder = job
+    (folder / f"{seed}.txt").write_text(os.environ.get("OPENBLAS_NUM_THREADS", "any"))
+
+
+def test_processes_that_share_the_cores_take_one_thread_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    fill_cache(tell_threads, [(1, tmp_path)], 1, 1)
+    assert (tmp_path / "1.txt").read_text() == "1"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
