@@ -55,7 +55,11 @@ class _Body:
 
 
 def simulate_spect_ct(
-    seed: int, preset: str = "train", metastases: int | None = None, benign: float = 1.0
+    seed: int,
+    preset: str = "train",
+    metastases: int | None = None,
+    benign: float = 1.0,
+    stack: tuple[int, int] | None = None,
 ) -> SpectCtPatient:
     """Simulate one bed.
 
@@ -63,6 +67,7 @@ def simulate_spect_ct(
     ----------
     seed : everything about the patient and the scan follows from it. preset : one of `presets.PRESETS`.
     metastases : number to place; None draws it. benign : factor on the frequency of benign lesions.
+    stack : slices of the CT and of the SPECT, which then sets the length of the bed; None for the preset's.
 
     Raises
     ------
@@ -74,6 +79,8 @@ def simulate_spect_ct(
     streams = np.random.SeedSequence([7, PRESETS.index(preset), seed]).spawn(5)
     body_rng, disease_rng, settings_rng, scan_rng, spect_rng = (np.random.default_rng(s) for s in streams)
     settings = draw_settings(settings_rng, preset)
+    if stack is not None:
+        settings = _restacked(settings, *stack)
     patient = _for_the_bed(draw_patient(body_rng), settings, body_rng)
     number = draw_number(disease_rng) if metastases is None else metastases
     body = _draw_body(patient, settings, number, benign, body_rng, disease_rng)
@@ -84,6 +91,13 @@ def _for_the_bed(patient: Patient, settings: Settings, rng: np.random.Generator)
     """Adults only; arms are up, or beside the body where the patient cannot lift them."""
     arms = "beside" if rng.random() < 0.2 and settings.region == "pelvis" else "up"
     return replace(patient, age_years=max(patient.age_years, 28), missing=(), pose=replace(patient.pose, arms=arms))
+
+
+def _restacked(settings: Settings, ct_slices: int, spect_slices: int) -> Settings:
+    """Give the CT as many slices, as thick as the length of that many SPECT slices asks for."""
+    # A tenth of a slice more: the SPECT takes the whole slices that fit into the CT's length.
+    length = (spect_slices + 0.1) * settings.spect.pixel_mm
+    return replace(settings, ct=replace(settings.ct, slices=ct_slices, slice_mm=length / ct_slices))
 
 
 def _draw_body(
