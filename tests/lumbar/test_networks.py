@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipelines.contract.compute import fast_precision
+from pipelines.contract.compute import fast_precision  # noqa: E402
 from pipelines.lumbar.classes import CLASSES  # noqa: E402
 from pipelines.lumbar.networks import (  # noqa: E402
     COARSE_NETWORK,
