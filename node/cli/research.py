@@ -174,6 +174,11 @@ def _refuse_options_of_others(pipeline: str, options: dict[str, tuple[object, tu
     help="Folder for pictures: of every result (lumbar, spect-ct), of the figures (bone-scan), of the curve and for "
     "what was trained for it (thorax).",
 )
+@click.option(
+    "--volumes",
+    type=click.IntRange(min=0),
+    help="spect-ct: whole volumes of so many patients only, of the others the slices of the largest lesions.",
+)
 @click.option("--curve", is_flag=True, help="thorax: train with 0, 10, 37 and 100 % of the labels, draw the curve.")
 @click.option("--ablations", is_flag=True, help="thorax: train the other rows of the paper's tables 3, 5 and 6.")
 @click.option(
@@ -193,6 +198,7 @@ def evaluate(
     weights: Path | None,
     real: Path | None,
     out_dir: Path | None,
+    volumes: int | None,
     curve: bool,
     ablations: bool,
     burden: bool,
@@ -212,6 +218,7 @@ def evaluate(
         pipeline,
         {
             "--real": (real, ("lumbar",)),
+            "--volumes": (volumes, ("spect-ct",)),
             "--curve": (curve, ("thorax",)),
             "--ablations": (ablations, ("thorax",)),
             "--burden": (burden, ("bone-scan",)),
@@ -236,7 +243,7 @@ def evaluate(
     elif pipeline == "spect-ct":
         from pipelines.spect_ct import evaluate as module
 
-        more = {"out": out_dir}
+        more = {"out": out_dir, "volumes": volumes}
     elif pipeline == "thorax":
         from pipelines.thorax import evaluate as module
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +27,7 @@ from pipelines.spect_ct.scores import UseScore, largest_slices, score_slice, sco
 from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.truth import GridPatient, on_grid
 from pipelines.spect_ct.uses import FUSED, USES, shown
+from pipelines.training.cache import ahead
 from pipelines.training.cards import write_figures
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ def evaluate(
     options: ComputeOptions | None = None,
     *,
     whole: Sequence[str] = (FUSED,),
+    volumes: int | None = None,
     out: Path | None = None,
     tuning_patients: int = len(TUNING_SEEDS),
     simulate: Simulate | None = None,
@@ -64,8 +68,10 @@ def evaluate(
     Parameters
     ----------
     preset : scanner settings of the patients ("held_out", "domain_shift"). options : device, precision and weights.
-    whole : uses whose whole volumes are analysed. out : folder for a picture of each patient's largest lesion.
-    tuning_patients : how many of `TUNING_SEEDS` the baseline is tuned on. simulate : (seed, preset) -> patient.
+    whole : uses whose whole volumes are analysed. volumes : of so many patients, the first ones; None for all.
+    out : folder for a picture of each patient's largest lesion.
+    tuning_patients : how many of `TUNING_SEEDS` the baseline is tuned on. simulate : (seed, preset) -> patient; runs in
+        another process.
 
     Raises
     ------
@@ -79,13 +85,16 @@ def evaluate(
     from pipelines.phantoms.spect_ct.simulate import simulate_spect_ct
     from pipelines.spect_ct.engine import LesionEngine
 
-    make: Simulate = simulate or simulate_spect_ct
     engine = LesionEngine.load(options or ComputeOptions())
     _tell(progress, 0.0, "tuning the threshold baseline")
-    baseline = tune(on_grid(make(one, "train")) for one in TUNING_SEEDS[:tuning_patients])
+    tuning = [(one, "train") for one in TUNING_SEEDS[:tuning_patients]]
+    make = partial(_simulated, simulate or simulate_spect_ct)
+    patients = ahead(make, [*tuning, *((seed + number, preset) for number in range(count))])
+    baseline = tune(on_grid(patient) for patient in islice(patients, len(tuning)))
     results = []
-    for number in range(count):
-        results.append(evaluate_patient(make(seed + number, preset), engine, baseline, whole, out))
+    for number, patient in enumerate(patients):
+        these = whole if volumes is None or number < volumes else ()
+        results.append(evaluate_patient(patient, engine, baseline, these, out))
         _tell(progress, (number + 1) / count, f"evaluated {number + 1} of {count}")
     return EvaluationReport(
         preset=preset,
@@ -155,6 +164,10 @@ def score_use(
 def measure_into_cards(report: EvaluationReport, folder: Path) -> None:
     """Write the report's figures into the model card of a folder of weights."""
     write_figures(folder, "spect-ct", {report.preset: report.summary()})
+
+
+def _simulated(simulate: Simulate, job: tuple[int, str]) -> SpectCtPatient:
+    return simulate(*job)
 
 
 def _tell(progress: EvaluateProgress | None, share: float, message: str) -> None:

@@ -1,13 +1,15 @@
-"""Filling a cache of simulated patients with several processes.
+"""Simulated patients from other processes: into a cache, or one after another while this process does its own work.
 
-What is written, and where, is the pipeline's; here are the processes and the progress only.
+What is simulated, and where it is written, is the pipeline's; here are the processes and the progress only.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -15,6 +17,7 @@ from typing import TypeVar
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 Progress = Callable[[float, str], None]
 
 
@@ -47,6 +50,25 @@ def fill_cache(
             done += 1
             if progress is not None:
                 progress(done / wanted, f"simulated {done} of {wanted} patients")
+
+
+def ahead(make: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 1) -> Iterator[Result]:
+    """Give what `make` makes of each job, in order, made by other processes while the caller works on the last one.
+
+    Parameters
+    ----------
+    make : a function of a module. workers : processes; no more than one result each waits in memory.
+    """
+    # spawn: a fork of a process that already runs torch's threads may hang.
+    with ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("spawn")) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for job in jobs:
+            with _one_thread_each():  # processes start with the first jobs
+                waiting.append(pool.submit(make, job))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 
 from pipelines.contract.weights import load_model
 from pipelines.spect_ct import dataset, train
+from pipelines.spect_ct.evaluate import evaluate
 from pipelines.spect_ct.grid import prepare
 from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
 from pipelines.spect_ct.scores import largest_slices, rank_auc, score_slice, score_volume
@@ -154,3 +155,16 @@ def test_a_volume_counts_found_lesions_and_false_pieces(patient: GridPatient):
 
 def test_rank_auc_of_four_cases_by_hand():
     assert rank_auc(np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])) == pytest.approx(3.5 / 4)
+
+
+@pytest.mark.slow
+def test_an_evaluation_scores_slices_of_all_and_volumes_of_as_many_patients_as_asked():
+    told = []
+    report = evaluate(2, 500_003, progress=lambda *news: told.append(news), volumes=1, tuning_patients=1)
+    summary = report.summary()
+    assert summary["seeds"] == [500_003, 500_004]
+    assert summary["uses"][FUSED]["volume"]["patients"] == 1
+    assert summary["uses"][CT]["lesions"] > 0 and "volume" not in summary["uses"][CT]
+    assert 0 <= summary["uses"][FUSED]["dice"] <= 1
+    assert told[-1] == (1.0, "evaluated 2 of 2")
+    assert "0.938" in report.table()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from pipelines.training.cache import fill_cache
+from pipelines.training.cache import ahead, fill_cache
 
 
 def write(job: tuple[int, Path]) -> None:
@@ -42,3 +43,24 @@ def test_processes_that_share_the_cores_take_one_thread_each(tmp_path, monkeypat
     assert (tmp_path / "1.txt").read_text() == "1"
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+def stamped(job: tuple[int, Path]) -> int:
+    seed, folder = job
+    (folder / str(seed)).touch()
+    return 10 * seed
+
+
+def test_results_come_in_order_and_no_more_than_one_for_each_process_waits(tmp_path):
+    seen = []
+    for result in ahead(stamped, [(seed, tmp_path) for seed in range(6)], 1):
+        seen.append(result)
+        time.sleep(0.2)
+        # The one in hand, one that waits, and the one after it that its process may have begun.
+        assert len(list(tmp_path.iterdir())) <= len(seen) + 2
+    assert seen == [0, 10, 20, 30, 40, 50]
+
+
+def test_a_failure_in_another_process_reaches_the_caller(tmp_path):
+    with pytest.raises(ValueError, match="no bones"):
+        list(ahead(write, [(3, tmp_path)]))
