@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipelines.contract import ComputeOptions
-from pipelines.contract.compute import Device, autocast, prepare_process
-from pipelines.contract.loading import load_network
-from pipelines.contract.weights import ModelCard, weights_folders
+from pipelines.contract.compute import autocast
+from pipelines.contract.loading import NetworkEngine
 
 MODEL = "bone-scan-network"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -25,14 +23,8 @@ CLASSES = ("background", "metastasis", "bladder")
 OUTPUTS = (*(f"pixel: {name}" for name in CLASSES), *(f"tile: {name}" for name in TILE_LABELS))
 
 
-class Engine:
+class Engine(NetworkEngine):
     """The network, loaded once per process."""
-
-    def __init__(self, network: Any, card: ModelCard, device: Device, precision: str):
-        self._network = network
-        self.card = card
-        self.device = device
-        self.precision = precision
 
     @classmethod
     def load(cls, options: ComputeOptions) -> Engine:
@@ -40,17 +32,12 @@ class Engine:
 
         Raises
         ------
-        WeightsError
-            If weights are missing, damaged or of another network.
-        DeviceError
-            If the configured device cannot be used.
+        WeightsError, DeviceError
+            See `NetworkEngine`.
         """
         from pipelines.bone_scan import networks
 
-        device = prepare_process(options)
-        folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
-        network, card = load_network(MODEL, folders, networks.NETWORK, OUTPUTS, networks.build_network, device)
-        return cls(network, card, device, options.precision)
+        return cls._load(options, MODEL, SHIPPED_WEIGHTS, networks.NETWORK, OUTPUTS, networks.build_network)
 
     def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return what the network says of a view and of each of its tiles.

@@ -17,12 +17,13 @@ from pipelines.bone_scan import codes
 from pipelines.bone_scan.analysis import ViewAnalysis
 from pipelines.bone_scan.bstbi import K, burden
 from pipelines.bone_scan.wording import conclusion, limitations, window_text
-from pipelines.contract import Contour, Findings, Quantity, Region, Segment, Segmentation
+from pipelines.contract import Contour, Findings, Quantity, Region, Segment
 from pipelines.contract.provenance import Provenance
 from pipelines.imaging.contours import outline_of
 from pipelines.imaging.planar import PlanarScan
 from pipelines.planar.lesions import BLADDER
-from pipelines.planar.regions import display_of, focus_region, focus_segment, size_of
+from pipelines.planar.regions import size_of
+from pipelines.planar.segmentations import Numbering, segmentations_of
 from pipelines.planar.wording import body_details, shared_details
 
 BLADDER_COLOUR = (58, 170, 80)
@@ -43,22 +44,14 @@ def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenanc
     provenance
         Pipeline, models, device and times.
     """
-    segmentations: list[Segmentation] = []
-    regions: list[Region] = []
-    for source, indices in scan.groups():
-        members = [analyses[index] for index in indices]
-        segments, label_map, found = _segments(members, len(segmentations))
-        display = np.stack([display_of(analysis.counts, analysis.prepared) for analysis in members])
-        by_count = sorted(range(len(members)), key=lambda frame: -len(members[frame].found.foci))
-        segmentations.append(Segmentation(source, label_map, segments, display, True, tuple(by_count)))
-        regions += found
+    segmentations, regions = segmentations_of(scan, analyses, _add_bladders)
     return Findings(
         pipeline=provenance.pipeline,
         pipeline_version=provenance.version,
         algorithm_name=ALGORITHM,
         models=tuple(card.identity for card in provenance.cards),
-        segmentations=tuple(segmentations),
-        regions=tuple(regions),
+        segmentations=segmentations,
+        regions=regions,
         quantities=_study_quantities(analyses),
         conclusion=conclusion(analyses),
         limitations=limitations(scan, analyses, provenance.cards),
@@ -66,36 +59,18 @@ def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenanc
     )
 
 
-def _segments(
-    analyses: Sequence[ViewAnalysis], segmentation: int
-) -> tuple[tuple[Segment, ...], np.ndarray, list[Region]]:
-    """Number the segments of one source series: the foci of each view, then the bladders."""
-    label_map = np.zeros((len(analyses), *analyses[0].counts.shape), dtype=np.uint16)
-    segments: list[Segment] = []
-    regions: list[Region] = []
-    for frame, analysis in enumerate(analyses):
-        for focus in analysis.found.foci:
-            number = len(segments) + 1
-            label_map[frame][analysis.found.numbers == focus.number] = number
-            segments.append(focus_segment(number, focus, analysis.name))
-            regions.append(focus_region(number, focus, analysis.name, frame, segmentation))
+def _add_bladders(numbered: Numbering, analyses: Sequence[ViewAnalysis]) -> None:
+    """Number the bladder of each view after all foci of the series."""
     for frame, analysis in enumerate(analyses):
         mask = analysis.found.classes == BLADDER
-        if mask.any():
-            number = len(segments) + 1
-            label_map[frame][mask] = number
-            segments.append(
-                Segment(
-                    number,
-                    f"Bladder, {analysis.name}",
-                    codes.ANATOMICAL_STRUCTURE,
-                    codes.BLADDER,
-                    f"{analysis.name}-bladder",
-                    BLADDER_COLOUR,
-                )
-            )
-            regions.append(_bladder_region(number, mask, analysis, frame, segmentation))
-    return tuple(segments), label_map.astype(np.uint8) if len(segments) < 256 else label_map, regions
+        if not mask.any():
+            continue
+        number = numbered.add(frame, mask)
+        name, tracking = f"Bladder, {analysis.name}", f"{analysis.name}-bladder"
+        numbered.segments.append(
+            Segment(number, name, codes.ANATOMICAL_STRUCTURE, codes.BLADDER, tracking, BLADDER_COLOUR)
+        )
+        numbered.regions.append(_bladder_region(number, mask, analysis, frame, numbered.segmentation))
 
 
 def _bladder_region(number: int, mask: np.ndarray, analysis: ViewAnalysis, frame: int, segmentation: int) -> Region:

@@ -1,17 +1,60 @@
 """Weights into the network their card names, checked and ready to run: the same for every pipeline.
 
-torch is imported inside the function.
+`NetworkEngine` is what pipelines with one network derive theirs from. torch is imported inside the functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pipelines.contract.compute import Device
+from pipelines.contract.compute import Device, prepare_process
 from pipelines.contract.errors import WeightsError
-from pipelines.contract.weights import ModelCard, load_model
+from pipelines.contract.weights import ModelCard, load_model, weights_folders
+
+if TYPE_CHECKING:
+    from pipelines.contract.pipeline import ComputeOptions
+
+
+class NetworkEngine:
+    """A network with its card, loaded once per process; subclasses name it and ask it.
+
+    Attributes
+    ----------
+    card, device, precision : what runs, where and how.
+    """
+
+    def __init__(self, network: Any, card: ModelCard, device: Device, precision: str) -> None:
+        self._network = network
+        self.card = card
+        self.device = device
+        self.precision = precision
+
+    @classmethod
+    def _load(
+        cls,
+        options: ComputeOptions,
+        model: str,
+        shipped: Path,
+        network: str,
+        outputs: Sequence[str],
+        build: Callable[[dict[str, Any]], Any],
+    ) -> Self:
+        """Load a model, from the configured folder or the shipped one; `load_network` has the rest.
+
+        Raises
+        ------
+        WeightsError
+            If weights are missing, damaged or of another network.
+        DeviceError
+            If the configured device cannot be used.
+        """
+        device = prepare_process(options)
+        built, card = load_network(
+            model, weights_folders(options.weights_dir, shipped), network, outputs, build, device
+        )
+        return cls(built, card, device, options.precision)
 
 
 def load_network(

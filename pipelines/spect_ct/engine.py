@@ -8,15 +8,13 @@ torch is imported here, so only workers may import this module: a pipeline does 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from pipelines.contract import ComputeOptions, Progress
-from pipelines.contract.compute import Device, autocast, prepare_process
-from pipelines.contract.loading import load_network
-from pipelines.contract.weights import ModelCard, weights_folders
+from pipelines.contract.compute import autocast
+from pipelines.contract.loading import NetworkEngine
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network, folded
 from pipelines.spect_ct.tiling import probabilities_of
 
@@ -26,36 +24,28 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 WHOLE_TILE = 256
 
 
-class LesionEngine:
-    """The network, loaded once per process.
-
-    Parameters
-    ----------
-    network : float32 (n, 2, rows, columns) -> logits (n, 1, rows, columns). tile : side that it was trained on.
-    """
-
-    def __init__(self, network: Any, card: ModelCard, device: Device, precision: str, tile: int = WHOLE_TILE) -> None:
-        self._network = network
-        self.card = card
-        self.device = device
-        self.precision = precision
-        self.tile = tile
+class LesionEngine(NetworkEngine):
+    """The network, loaded once per process: float32 (n, 2, rows, columns) -> logits (n, 1, rows, columns)."""
 
     @classmethod
     def load(cls, options: ComputeOptions) -> LesionEngine:
-        """Load the network.
+        """Load the network and fold its normalisations.
 
         Raises
         ------
-        WeightsError
-            If weights are missing, damaged or of another network.
-        DeviceError
-            If the configured device cannot be used.
+        WeightsError, DeviceError
+            See `NetworkEngine`.
         """
-        device = prepare_process(options)
-        folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
-        network, card = load_network(MODEL, folders, NETWORK, OUTPUTS, build_network, device)
-        return cls(folded(network), card, device, options.precision, tile_of(card))
+        engine = cls._load(options, MODEL, SHIPPED_WEIGHTS, NETWORK, OUTPUTS, build_network)
+        engine._network = folded(engine._network)
+        return engine
+
+    @property
+    def tile(self) -> int:
+        """Side of the crops that the network was trained on; the paper's where the card does not say."""
+        samples = self.card.recipe.get("samples")
+        side = samples.get("side") if isinstance(samples, dict) else None
+        return int(side) if side else WHOLE_TILE
 
     def probabilities(
         self, inputs: np.ndarray, progress: Progress | None = None, *, where: np.ndarray | None = None
@@ -80,10 +70,3 @@ class LesionEngine:
         with autocast(self.device, self.precision):
             logits: torch.Tensor = self._network(shown)
         return logits.float().cpu()
-
-
-def tile_of(card: ModelCard) -> int:
-    """Return the side of the crops that a card's network was trained on; the paper's where it does not say."""
-    samples = card.recipe.get("samples")
-    side = samples.get("side") if isinstance(samples, dict) else None
-    return int(side) if side else WHOLE_TILE

@@ -7,14 +7,12 @@ only. torch is imported inside; this module may be imported by anyone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pipelines.contract import ComputeOptions
-from pipelines.contract.compute import Device, autocast, prepare_process
-from pipelines.contract.loading import load_network
-from pipelines.contract.weights import ModelCard, weights_folders
+from pipelines.contract.compute import autocast
+from pipelines.contract.loading import NetworkEngine
 
 MODEL = "thorax-network"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
@@ -23,14 +21,8 @@ AGGREGATED = "aggregated"
 """Entry of a card's recipe: True for weights that were trained on both views added."""
 
 
-class Engine:
+class Engine(NetworkEngine):
     """The network, loaded once per process."""
-
-    def __init__(self, network: Any, card: ModelCard, device: Device, precision: str):
-        self._network = network
-        self.card = card
-        self.device = device
-        self.precision = precision
 
     @classmethod
     def load(cls, options: ComputeOptions) -> Engine:
@@ -38,19 +30,15 @@ class Engine:
 
         Raises
         ------
-        WeightsError
-            If weights are missing, damaged or of another network.
-        DeviceError
-            If the configured device cannot be used.
+        WeightsError, DeviceError
+            See `NetworkEngine`.
         """
         from pipelines.thorax import networks
 
-        device = prepare_process(options)
-        folders = weights_folders(options.weights_dir, SHIPPED_WEIGHTS)
-        network, card = load_network(
-            MODEL, folders, networks.NETWORK, OUTPUTS, lambda found: networks.RecurrentThoraxNetwork(**found), device
-        )
-        return cls(network, card, device, options.precision)
+        return cls._load(
+            options, MODEL, SHIPPED_WEIGHTS, networks.NETWORK, OUTPUTS,
+            lambda found: networks.RecurrentThoraxNetwork(**found),
+        )  # fmt: skip
 
     @property
     def aggregated(self) -> bool:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from pipelines.contract import Findings, Quantity, Region, Segment, Segmentation
+from pipelines.contract import Findings, Quantity
 from pipelines.contract.provenance import Provenance
 from pipelines.contract.weights import ModelCard
 from pipelines.imaging.planar import PlanarScan
 from pipelines.planar import codes
-from pipelines.planar.regions import display_of, focus_region, focus_segment
+from pipelines.planar.segmentations import segmentations_of
 from pipelines.planar.wording import (
     FOCI_PER_VIEW,
     WHAT_MAY_BE_WRONG,
@@ -33,22 +31,14 @@ ALGORITHM = "Thorax: recurrent dilated-inception network, semi-supervised (doi:1
 
 def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenance: Provenance) -> Findings:
     """Assemble the findings; one analysis per view of the scan, in its order."""
-    segmentations: list[Segmentation] = []
-    regions: list[Region] = []
-    for source, indices in scan.groups():
-        members = [analyses[index] for index in indices]
-        segments, label_map, found = _segments(members, len(segmentations))
-        display = np.stack([display_of(analysis.counts, analysis.prepared) for analysis in members])
-        by_count = sorted(range(len(members)), key=lambda frame: -len(members[frame].found.foci))
-        segmentations.append(Segmentation(source, label_map, segments, display, True, tuple(by_count)))
-        regions += found
+    segmentations, regions = segmentations_of(scan, analyses)
     return Findings(
         pipeline=provenance.pipeline,
         pipeline_version=provenance.version,
         algorithm_name=ALGORITHM,
         models=tuple(card.identity for card in provenance.cards),
-        segmentations=tuple(segmentations),
-        regions=tuple(regions),
+        segmentations=segmentations,
+        regions=regions,
         quantities=tuple(
             Quantity(codes.FOCI, float(len(a.found.foci)), codes.FOCI_UNIT, method=f"thorax, {a.name} view")
             for a in analyses
@@ -60,22 +50,6 @@ def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenanc
             "images": [_view_details(v.polarity, a) for v, a in zip(scan.views, analyses, strict=True)],
         },
     )
-
-
-def _segments(
-    analyses: Sequence[ViewAnalysis], segmentation: int
-) -> tuple[tuple[Segment, ...], np.ndarray, list[Region]]:
-    """Number the foci of one source series, view by view."""
-    label_map = np.zeros((len(analyses), *analyses[0].counts.shape), dtype=np.uint16)
-    segments: list[Segment] = []
-    regions: list[Region] = []
-    for frame, analysis in enumerate(analyses):
-        for focus in analysis.found.foci:
-            number = len(segments) + 1
-            label_map[frame][analysis.found.numbers == focus.number] = number
-            segments.append(focus_segment(number, focus, analysis.name))
-            regions.append(focus_region(number, focus, analysis.name, frame, segmentation))
-    return tuple(segments), label_map.astype(np.uint8) if len(segments) < 256 else label_map, regions
 
 
 def _conclusion(analyses: Sequence[ViewAnalysis]) -> str:

@@ -38,5 +38,5 @@ def card() -> ModelCard:
 def pipeline(hot: float = HOT, dense: float = DENSE) -> SpectCtPipeline:
     """A pipeline with the stand-in for its network."""
     made = SpectCtPipeline()
-    made._engine = LesionEngine(Marker(hot, dense), card(), Device("cpu", "CPU"), "fp32", 256)
+    made._engine = LesionEngine(Marker(hot, dense), card(), Device("cpu", "CPU"), "fp32")
     return made
