@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional
 
 from pipelines.lumbar.classes import CLASSES
-from pipelines.training.cache import fill_cache
+from pipelines.training.processes import fill_cache
 
 if TYPE_CHECKING:
     from pipelines.phantoms.lumbar import LumbarPatient

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines.phantoms.bone_scan import SimulatedBoneScan, simulate_bone_scan
 from pipelines.planar.prepare import prepare_view
-from pipelines.training.cache import fill_cache
+from pipelines.training.processes import fill_cache
 
 CACHE_VERSION = 1
 DEFAULT_CACHE = Path(".cache")

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipelines.spect_ct.truth import GridPatient, on_grid
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
-from pipelines.training.cache import fill_cache
+from pipelines.training.processes import fill_cache
 
 if TYPE_CHECKING:
     from pipelines.phantoms.spect_ct.patient import SpectCtPatient

@@ -27,8 +27,8 @@ from pipelines.spect_ct.scores import UseScore, largest_slices, score_slice, sco
 from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.truth import GridPatient, on_grid
 from pipelines.spect_ct.uses import FUSED, USES, shown
-from pipelines.training.cache import ahead
 from pipelines.training.cards import write_figures
+from pipelines.training.processes import ahead
 
 if TYPE_CHECKING:
     from pipelines.phantoms.spect_ct.patient import SpectCtPatient

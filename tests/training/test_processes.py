@@ -1,4 +1,4 @@
-"""Filling a cache: a patient that cannot be simulated is named, and those before it stay."""
+"""Patients simulated by other processes, into a cache or one after another; failures are named, threads bounded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.training.cache import ahead, fill_cache
+from pipelines.training.processes import ahead, fill_cache
 
 
 def write(job: tuple[int, Path]) -> None:
