@@ -39,6 +39,9 @@ EVALUATION_SEED = 500_000
 TUNING_SEEDS = range(900_000, 900_004)
 """Patients of the training preset, never trained on, on which the threshold baseline is tuned."""
 
+SIMULATING = 2
+"""Processes that simulate: a patient takes them longer than its slices take the network."""
+
 EvaluateProgress = Callable[[float, str], None]
 Simulate = Callable[[int, str], "SpectCtPatient"]
 
@@ -89,7 +92,7 @@ def evaluate(
     _tell(progress, 0.0, "tuning the threshold baseline")
     tuning = [(one, "train") for one in TUNING_SEEDS[:tuning_patients]]
     make = partial(_simulated, simulate or simulate_spect_ct)
-    patients = ahead(make, [*tuning, *((seed + number, preset) for number in range(count))])
+    patients = ahead(make, [*tuning, *((seed + number, preset) for number in range(count))], SIMULATING)
     baseline = tune(on_grid(patient) for patient in islice(patients, len(tuning)))
     results = []
     for number, patient in enumerate(patients):
