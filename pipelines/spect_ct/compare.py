@@ -26,11 +26,10 @@ from torch import nn
 from pipelines.contract.compute import tune_allocator
 from pipelines.spect_ct.comparison_report import ComparisonReport, FoldScores, SliceScore
 from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, build_cache, cached_seeds, read_patient
-from pipelines.spect_ct.encoders.unet import NETWORKS
+from pipelines.spect_ct.encoders.unet import NETWORKS, SIDE_MULTIPLE
 from pipelines.spect_ct.networks import count_parameters
 from pipelines.spect_ct.sampling import PAPER_SAMPLES, CropSampler
 from pipelines.spect_ct.scores import LesionScore, score_slice
-from pipelines.spect_ct.tiling import probabilities_of
 from pipelines.spect_ct.train import PRESETS, Preset, fit_stages, lesion_loss
 from pipelines.spect_ct.uses import FUSED, USES, shown
 from pipelines.training.folds import group_folds
@@ -122,7 +121,7 @@ class _Fold:
 
     def _scored(self, network: nn.Module, use: str, transfer: bool) -> FoldScores:
         patients = [read_patient(self.folder, one) for one in self.held]
-        lesions, slices = score_patients(network, patients, use, self.budget.side)
+        lesions, slices = score_patients(network, patients, use)
         return FoldScores(self.name, self.number, use, transfer, lesions, slices)
 
     def _network(self) -> nn.Module:
@@ -148,7 +147,7 @@ class _Fold:
 
 
 def score_patients(
-    network: nn.Module, patients: Sequence[CachedPatient], use: str, side: int
+    network: nn.Module, patients: Sequence[CachedPatient], use: str
 ) -> tuple[tuple[LesionScore, ...], tuple[SliceScore, ...]]:
     """Score every lesion on its largest kept section, and every kept slice by its highest probability."""
     network.eval()
@@ -161,7 +160,7 @@ def score_patients(
                 largest[spot.label] = spot
         marked = {spot.slice for spot in spots}
         for number in range(len(patient.layers)):
-            probabilities = _probabilities(network, patient, number, use, side)
+            probabilities = _probabilities(network, patient, number, use)
             slices.append(SliceScore(patient.seed, number in marked, float(probabilities.max())))
             labels = np.asarray(patient.layers[number, TRUTH_LAYER[use]])
             for label, spot in largest.items():
@@ -170,13 +169,13 @@ def score_patients(
     return tuple(lesions), tuple(slices)
 
 
-def _probabilities(network: nn.Module, patient: CachedPatient, number: int, use: str, side: int) -> np.ndarray:
-    """Return a slice's probabilities, from tiles as large as the network was trained on."""
+def _probabilities(network: nn.Module, patient: CachedPatient, number: int, use: str) -> np.ndarray:
+    """Return a whole slice's probabilities, padded to what every network takes."""
     image = np.asarray(patient.layers[number, :2], np.float32) / SCALE
     image *= np.array(shown(use), np.float32)[:, None, None]
-
-    def predict(tiles: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = network(tiles.contiguous(memory_format=torch.channels_last)).float()
-        return logits
-
-    return probabilities_of(predict, image[None], side)[0].astype(np.float32)
+    rows, columns = image.shape[1:]
+    pads = [(0, -n % SIDE_MULTIPLE) for n in (rows, columns)]
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(np.pad(image, ((0, 0), *pads), mode="edge"))[None])
+    found: np.ndarray = logits[0, 0, :rows, :columns].float().sigmoid().numpy()
+    return found

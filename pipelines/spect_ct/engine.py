@@ -1,6 +1,6 @@
 """The network at work: slices of the common grid in, the probability of a lesion in every pixel out.
 
-weights and card -> the network, its normalisations folded -> `tiling` over the slices -> float16 (slice, row, column).
+weights and card -> the network, its normalisations folded -> `windows` of the slices -> float16 (slice, row, column).
 
 torch is imported here, so only workers may import this module: a pipeline does so in `load`.
 """
@@ -16,12 +16,10 @@ from pipelines.contract import ComputeOptions, Progress
 from pipelines.contract.compute import autocast
 from pipelines.contract.loading import NetworkEngine
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network, folded
-from pipelines.spect_ct.tiling import probabilities_of
+from pipelines.spect_ct.windows import probabilities_of
 
 MODEL = "spect-ct-mt-unet"
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
-
-WHOLE_TILE = 256
 
 
 class LesionEngine(NetworkEngine):
@@ -40,13 +38,6 @@ class LesionEngine(NetworkEngine):
         engine._network = folded(engine._network)
         return engine
 
-    @property
-    def tile(self) -> int:
-        """Side of the crops that the network was trained on; the paper's where the card does not say."""
-        samples = self.card.recipe.get("samples")
-        side = samples.get("side") if isinstance(samples, dict) else None
-        return int(side) if side else WHOLE_TILE
-
     def probabilities(
         self, inputs: np.ndarray, progress: Progress | None = None, *, where: np.ndarray | None = None
     ) -> np.ndarray:
@@ -55,18 +46,18 @@ class LesionEngine(NetworkEngine):
         Parameters
         ----------
         inputs : float32 (slice, 2, row, column), as `grid.prepare` makes them.
-        where : blocks in which a lesion can be, as `search.worth_a_look` has them; None for everywhere. Tiles without
-            any are not looked at, and what no tile covers has the probability 0.
+        where : blocks in which a lesion can be, as `search.worth_a_look` has them; None for everywhere. What lies far
+            from them has the probability 0.
 
         Returns
         -------
         numpy.ndarray
             float16 (slice, row, column).
         """
-        return probabilities_of(self._predict, inputs, self.tile, where, progress)
+        return probabilities_of(self._predict, inputs, where, progress)
 
-    def _predict(self, tiles: torch.Tensor) -> torch.Tensor:
-        shown = tiles.to(self.device.name, memory_format=torch.channels_last)
+    def _predict(self, images: torch.Tensor) -> torch.Tensor:
+        shown = images.to(self.device.name, memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
             logits: torch.Tensor = self._network(shown)
         return logits.float().cpu()

@@ -140,7 +140,7 @@ def build_network(parameters: dict[str, Any]) -> MTUNet:
 def folded(network: MTUNet) -> MTUNet:
     """Fold every normalisation into the convolution before it, in place, and activate in place: for inference only.
 
-    The answers stay the same up to rounding; a tile takes about a sixth less time on a CPU.
+    The answers stay the same up to rounding; a pass takes about a sixth less time on a CPU.
     """
     network.eval()
     for part in network.modules():

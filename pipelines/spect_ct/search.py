@@ -1,8 +1,8 @@
 """Where on the common grid a bone lesion can be, so that the network need not look elsewhere.
 
 CT seen -> near bone (blocks of 4 mm denser than any soft tissue, and 12 mm around them); hot places of the SPECT too,
-whatever the CT shows there. No CT -> the whole body on SPECT. It only saves time: a tile of the network is left out
-only if nothing of it is worth a look, and tiles reach far beyond a lesion.
+whatever the CT shows there. No CT -> the whole body on SPECT. It only saves time: the network
+sees these places and their surroundings (`windows`).
 """
 
 from __future__ import annotations

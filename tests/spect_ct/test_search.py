@@ -1,18 +1,17 @@
-"""Where lesions are looked for, and tiles joined again to a picture. Oracles: MONAI's sliding window, the drawing."""
+"""Where lesions are looked for: against what was drawn, and arithmetic done by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
-from monai.inferers import sliding_window_inference
 from scipy import ndimage
 
 from pipelines.spect_ct.grid import prepare
 from pipelines.spect_ct.search import BLOCK, worth_a_look
-from pipelines.spect_ct.tiling import BLEND_SIGMA, OVERLAP, probabilities_of
 from pipelines.spect_ct.truth import placed
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
+from pipelines.spect_ct.windows import MARGIN, probabilities_of, window_of
 from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field, counts, hounsfield
 
 
@@ -52,43 +51,51 @@ def test_slices_that_the_ct_does_not_reach_are_looked_at_by_spect(prepared):
     assert np.array_equal(worth_a_look(short, FUSED)[first], worth_a_look(prepared, SPECT)[first])
 
 
-def edges(tiles: torch.Tensor) -> torch.Tensor:
-    """A "network" whose answer depends on where a tile is cut: its borders answer otherwise."""
-    answer = tiles[:, :1] - tiles[:, 1:]
-    answer[..., 0, :] += 3
-    answer[..., -1] -= 3
-    return answer
+def difference(images: torch.Tensor) -> torch.Tensor:
+    """A "network" of single pixels: where a window lies does not matter to it."""
+    return images[:, :1] - images[:, 1:]
 
 
-def test_tiles_are_joined_as_monai_joins_them():
-    inputs = np.random.default_rng(0).normal(size=(6, 2, 80, 112)).astype(np.float32)
-    ours = probabilities_of(edges, inputs, 48)
-    theirs = sliding_window_inference(
-        torch.from_numpy(inputs), (48, 48), 4, edges, overlap=OVERLAP, mode="gaussian", sigma_scale=BLEND_SIGMA
-    )
-    assert np.allclose(ours, theirs[:, 0].sigmoid().numpy(), atol=2e-3)
+def test_the_answer_of_a_window_lies_where_it_was_seen():
+    inputs = np.random.default_rng(0).normal(size=(5, 2, 96, 160)).astype(np.float32)
+    where = np.zeros((5, 24, 40), bool)
+    where[2, 10:14, 20:30] = True
+    whole, part = probabilities_of(difference, inputs), probabilities_of(difference, inputs, where)
+    expected = 1 / (1 + np.exp(inputs[:, 1] - inputs[:, 0]))
+    assert np.allclose(whole, expected, atol=1e-3)
+    rows, columns = window_of(where[2])
+    assert np.array_equal(part[2, rows, columns], whole[2, rows, columns])
+    outside = np.ones(part.shape, bool)
+    outside[2:4, rows, columns] = False  # two slices share a window
+    assert part[outside].max() == 0
 
 
-def test_tiles_without_a_place_worth_a_look_are_not_asked_and_answer_no():
-    inputs = np.full((5, 2, 64, 64), 5, np.float32)
-    where = np.zeros((5, 16, 16), bool)
-    where[3, 15, 0] = True
+def test_a_window_holds_its_blocks_with_a_margin_and_fits_the_network():
+    blocks = np.zeros((24, 40), bool)
+    blocks[10, 20] = True
+    rows, columns = window_of(blocks)
+    assert rows.start <= 40 - MARGIN and rows.stop >= 44 + MARGIN
+    assert columns.start <= 80 - MARGIN and columns.stop >= 84 + MARGIN
+    assert all(edge % 16 == 0 for part in (rows, columns) for edge in (part.start, part.stop))
+    blocks[0, 0] = blocks[-1, -1] = True
+    assert window_of(blocks) == (slice(0, 96), slice(0, 160))
+
+
+def test_slices_without_a_place_worth_a_look_are_not_asked():
     asked = []
 
-    def sure(tiles: torch.Tensor) -> torch.Tensor:
-        asked.append(len(tiles))
-        return tiles[:, :1]
+    def sure(images: torch.Tensor) -> torch.Tensor:
+        asked.append(len(images))
+        return images[:, :1]
 
-    found = probabilities_of(sure, inputs, 32, where)
-    assert sum(asked) == 1
-    assert (found[3, 32:, :32] > 0.99).all()
-    assert found[3, :32].max() == 0 and found[3, :, 32:].max() == 0
-    assert found[[0, 1, 2, 4]].max() == 0
+    where = np.zeros((7, 16, 16), bool)
+    where[3, 15, 0] = True
+    found = probabilities_of(sure, np.full((7, 2, 64, 64), 5, np.float32), where)
+    assert asked == [2]
+    assert found[[0, 1, 4, 5, 6]].max() == 0 and found[3, 60, 0] > 0.99
 
 
 def test_progress_is_told_to_the_last_slice():
     told = []
-    probabilities_of(
-        edges, np.zeros((6, 2, 32, 32), np.float32), 32, None, lambda share, text: told.append((share, text))
-    )
-    assert told[-1] == (1.0, "slice 6 of 6")
+    probabilities_of(difference, np.zeros((5, 2, 32, 32), np.float32), None, lambda *news: told.append(news))
+    assert told[-1] == (1.0, "slice 5 of 5")

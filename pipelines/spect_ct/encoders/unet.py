@@ -14,6 +14,7 @@ from pipelines.spect_ct.encoders.vgg import VggEncoder
 from pipelines.spect_ct.networks import Decoder, MTUNet
 
 WIDTHS = (256, 128, 64, 32, 16)
+SIDE_MULTIPLE = 32
 
 
 class EncoderUNet(nn.Module):
