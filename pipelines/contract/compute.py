@@ -118,13 +118,15 @@ def fast_precision(device: str) -> str:
     """Return the precision of `PRECISIONS` in which a device (torch's name) trains faster.
 
     bf16 only where the processor multiplies it (AMX, AVX-512 BF16; a GPU from Ampere on): elsewhere it is emulated, and
-    a training step of MT-UNet on a CPU with AVX2 was measured ten times as slow as in fp32.
+    a training step of MT-UNet on a CPU with AVX2 was measured ten times as slow as in fp32. An older torch cannot say
+    what the processor has; then it is fp32, which is never emulated.
     """
     import torch
 
     if device.startswith("cuda"):
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    can = torch.cpu.get_capabilities()
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    can = ask() if ask is not None else {}
     return "bf16" if can.get("amx_bf16") or can.get("avx512_bf16") else "fp32"
 
 

@@ -58,9 +58,7 @@ def window_of(blocks: np.ndarray) -> Window | None:
     """Return the rows and columns about all blocks that are set, sides multiples of 16; None where there are none."""
     if not blocks.any():
         return None
-    rows, columns = (
-        _along(np.flatnonzero(blocks.any(1 - axis)), blocks.shape[axis] * BLOCK) for axis in range(2)
-    )  # fmt: skip
+    rows, columns = (_along(np.flatnonzero(blocks.any(1 - axis)), blocks.shape[axis] * BLOCK) for axis in range(2))
     return rows, columns
 
 

@@ -58,13 +58,18 @@ def ahead(make: Callable[[Job], Result], jobs: Sequence[Job], workers: int = 1) 
     Parameters
     ----------
     make : a function of a module. workers : processes; no more than one result each waits in memory.
+
+    Raises
+    ------
+    RuntimeError
+        If a patient cannot be simulated, with its job.
     """
     # spawn: a fork of a process that already runs torch's threads may hang.
     with ProcessPoolExecutor(max(1, workers), multiprocessing.get_context("spawn")) as pool:
         waiting: deque[Future[Result]] = deque()
         for job in jobs:
             with _one_thread_each():  # processes start with the first jobs
-                waiting.append(pool.submit(make, job))
+                waiting.append(pool.submit(_named, make, job))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -90,8 +95,8 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _named(write: Callable[[Job], None], job: Job) -> None:
+def _named(make: Callable[[Job], Result], job: Job) -> Result:
     try:
-        write(job)
+        return make(job)
     except Exception as error:
         raise RuntimeError(f"simulating {job} failed: {type(error).__name__}: {error}") from error

@@ -107,6 +107,11 @@ def test_bf16_is_chosen_only_where_the_processor_multiplies_it(monkeypatch, feat
     assert LoopSettings(steps=1, precision="bf16").on("cpu").precision == "bf16"
 
 
+def test_a_torch_that_cannot_say_what_the_processor_has_trains_in_fp32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert LoopSettings(steps=1).on("cpu").precision == "fp32"
+
+
 def test_a_trainer_records_the_precision_that_it_chose(tmp_path):
     trainer = Trainer(network(), replace(SETTINGS, precision="auto", steps=1), tmp_path)
     trainer.fit(batches(), loss)

@@ -61,6 +61,6 @@ def test_results_come_in_order_and_no_more_than_one_for_each_process_waits(tmp_p
     assert seen == [0, 10, 20, 30, 40, 50]
 
 
-def test_a_failure_in_another_process_reaches_the_caller(tmp_path):
-    with pytest.raises(ValueError, match="no bones"):
+def test_a_failure_in_another_process_reaches_the_caller_with_the_job(tmp_path):
+    with pytest.raises(RuntimeError, match=r"\(3, .*ValueError: no bones"):
         list(ahead(write, [(3, tmp_path)]))
