@@ -63,6 +63,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
     type=click.Path(exists=True, path_type=Path),
     help="bone-scan, lumbar: folder of weights to go on from (random ones by default).",
 )
+@click.option("--first", type=click.IntRange(min=0), help="bone-scan: seed of the first simulated patient (0).")
 @click.option(
     "--only",
     type=click.Choice(["cache", "coarse", "fine", "ribs", "network", "operating-point"]),
@@ -88,6 +89,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
 def train(
     pipeline: str,
     start: Path | None,
+    first: int | None,
     only: str | None,
     labelled_fraction: float | None,
     aggregated: bool,
@@ -102,6 +104,7 @@ def train(
         pipeline,
         {
             "--start": (start, ("bone-scan", "lumbar")),
+            "--first": (first, ("bone-scan",)),
             "--only": (only, ("bone-scan", "lumbar", "spect-ct")),
             "--labelled-fraction": (labelled_fraction, ("thorax",)),
             "--aggregated": (aggregated, ("thorax",)),
@@ -136,7 +139,7 @@ def train(
                 raise click.UsageError("--only operating-point: --start names the folder of the weights")
             from pipelines.bone_scan.train import train as train_bone_scan
 
-            cards = (train_bone_scan(**common, start=start, only=only or ""),)
+            cards = (train_bone_scan(**common, start=start, first=first or 0, only=only or ""),)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
     if cards:

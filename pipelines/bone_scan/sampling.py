@@ -1,7 +1,8 @@
 """Which tiles a network sees while it learns.
 
 Half of the tiles hold a metastasis, some the bladder, the rest lies anywhere on the body, among them every
-confounder of patients without metastases. Tiles are cut from the cache's views and augmented as a batch.
+confounder of patients without metastases. Where it is known what weights to go on from get wrong (`hard_places`),
+half of all tiles lie there instead. Tiles are cut from the cache's views and augmented as a batch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from pipelines.bone_scan.hard_places import view_weights
 from pipelines.bone_scan.tiles import TILE_PIXELS
 from pipelines.planar.dataset import TrainingPatient, TrainingView
 from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
@@ -18,6 +20,12 @@ from pipelines.training.augment import AugmentSettings, augment
 
 METASTASIS, BLADDER = 1, 2
 LESION_SHARE, BLADDER_SHARE = 0.5, 0.15
+HARD_SHARE = 0.5
+"""Share of the tiles that lie where the weights to go on from err, if that is known."""
+
+EDGE_PIXELS = 16
+"""What a tile is drawn for lies at least so far from its first and last row."""
+
 WINDOW_JITTER = (0.6, 1.6)
 """Factor on both windows' upper levels: another scanner's reference level may come out so much higher or lower."""
 
@@ -25,12 +33,15 @@ AUGMENT = AugmentSettings(
     window=WINDOW_JITTER,
     windows=WINDOW_FACTORS,
     log_top=LOG_TOP,
-    dose=0.2,
-    dose_share=0.4,
-    blur_pixels=2.0,
+    dose=0.1,
+    dose_share=0.5,
+    blur_pixels=2.2,
     blur_share=0.4,
+    filter_pixels=2.0,
+    filter_share=0.35,
 )
-"""Half of the tiles are as noisy or as blurred as of a shorter scan, a thicker patient or another collimator."""
+"""Most tiles are as noisy, as blurred or as smoothed as of a shorter scan, a thicker patient, another collimator or
+another scanner's filter."""
 
 MIN_LABEL_PIXELS = 6
 """A tile counts as holding a metastasis or bladder from this many pixels on; less is a rim cut off by the border."""
@@ -40,12 +51,20 @@ class TileSampler:
     """Draws batches of tiles from patients held in memory.
 
     `next` gives input float32 (n, 3, 256, 256) in [0, 1], labels int64 (n, 256, 256) and, per tile, whether it holds
-    metastasis and bladder, float32 (n, 2).
+    metastasis and bladder, float32 (n, 2). `errors`: `hard_places.row_errors` of the patients' views, None where
+    nothing is known.
     """
 
     def __init__(
-        self, patients: Sequence[TrainingPatient], batch: int, seed: int, settings: AugmentSettings | None = None
+        self,
+        patients: Sequence[TrainingPatient],
+        batch: int,
+        seed: int,
+        settings: AugmentSettings | None = None,
+        errors: Sequence[np.ndarray] | None = None,
     ) -> None:
+        self.errors = errors
+        self.chances = None if errors is None else view_weights(errors)
         self.views = [view for patient in patients for view in patient.views]
         self.rows_of = [{k: _rows_with(view, k) for k in (METASTASIS, BLADDER)} for view in self.views]
         self.with_label = {k: [i for i, rows in enumerate(self.rows_of) if rows[k].size] for k in (METASTASIS, BLADDER)}
@@ -70,16 +89,27 @@ class TileSampler:
 
     def _pick(self) -> tuple[TrainingView, int]:
         """Draw a view and the first row of a tile in it."""
+        if self.errors is not None and self.rng.random() < HARD_SHARE:
+            return self._pick_hard(self.errors)
         draw = self.rng.random()
         wanted = METASTASIS if draw < LESION_SHARE else BLADDER if draw < LESION_SHARE + BLADDER_SHARE else 0
         if wanted and self.with_label[wanted]:
             index = int(self.rng.choice(self.with_label[wanted]))
-            anchor = int(self.rng.choice(self.rows_of[index][wanted]))
-            view = self.views[index]
-            start = anchor - int(self.rng.integers(16, TILE_PIXELS - 16))
-        else:
-            view = self.views[int(self.rng.integers(len(self.views)))]
-            start = int(self.rng.integers(0, view.level.shape[0] - TILE_PIXELS + 1))
+            return self._around(index, int(self.rng.choice(self.rows_of[index][wanted])))
+        view = self.views[int(self.rng.integers(len(self.views)))]
+        return view, int(self.rng.integers(0, view.level.shape[0] - TILE_PIXELS + 1))
+
+    def _pick_hard(self, errors: Sequence[np.ndarray]) -> tuple[TrainingView, int]:
+        """Draw a row as often as it is wrong."""
+        index = int(self.rng.choice(len(self.views), p=self.chances))
+        rows = errors[index].astype(np.float64)
+        total = rows.sum()
+        return self._around(index, int(self.rng.choice(len(rows), p=rows / total if total > 0 else None)))
+
+    def _around(self, index: int, row: int) -> tuple[TrainingView, int]:
+        """Return a view and the first row of a tile that holds a row of it, anywhere but at its edges."""
+        view = self.views[index]
+        start = row - int(self.rng.integers(EDGE_PIXELS, TILE_PIXELS - EDGE_PIXELS))
         return view, int(np.clip(start, 0, view.level.shape[0] - TILE_PIXELS))
 
 

@@ -10,24 +10,27 @@ of the pixels, binary cross-entropy of the tiles' labels -> operating point -> w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.losses import DiceCELoss
+from safetensors.numpy import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
-from pipelines.bone_scan.engine import MODEL, OUTPUTS
+from pipelines.bone_scan.engine import MODEL, OUTPUTS, Engine
+from pipelines.bone_scan.hard_places import row_errors
 from pipelines.bone_scan.networks import CHANNELS, NETWORK, BoneScanNetwork
 from pipelines.bone_scan.operating_point import TUNING_PATIENTS, set_operating_point
-from pipelines.bone_scan.sampling import TileSampler
+from pipelines.bone_scan.sampling import HARD_SHARE, TileSampler
 from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, load_model, save_model
-from pipelines.planar.dataset import DEFAULT_CACHE, build_cache, cache_folder, load_patients
+from pipelines.planar.dataset import DEFAULT_CACHE, TrainingPatient, build_cache, cache_folder, load_patients
 from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.training.loop import LoopSettings, Trainer
 
@@ -92,6 +95,7 @@ def train(
     progress: TrainProgress | None = None,
     *,
     start: Path | None = None,
+    first: int = 0,
     only: str = "",
     seconds: float = 0.0,
     learning_rate: float | None = None,
@@ -105,10 +109,12 @@ def train(
 
     Parameters
     ----------
-    preset : "default" or "paper". patients : simulated patients (seeds 0 to patients - 1) to learn from.
+    preset : "default" or "paper". patients : simulated patients to learn from, seeds from `first` on.
     steps : None for the preset's. seconds : wall-clock limit, 0 for none; the schedule then follows the clock.
     out : folder of the weights; checkpoints go to `out`/run, and a run found there is resumed.
-    start : folder of weights to go on from, None for random ones. learning_rate : None for the preset's.
+    start : folder of weights to go on from, None for random ones; half of the tiles then lie where they err
+    (`hard_places`), for which `first` should be a patient that they have not seen.
+    learning_rate : None for the preset's.
     only : "operating-point" to set that of the weights in `start` anew and train nothing, "" for both.
     operating_patients : patients on which the operating point is set, 0 to leave it as trained.
     cache : folder of simulated patients, filled if needed.
@@ -143,14 +149,16 @@ def train(
     if start is not None:
         state, before = load_model(MODEL, [start])
         network.load_state_dict(widened(state))
-    build_cache(cache, range(patients), "train", workers, _part(progress, 0.0, 0.1))
-    held = load_patients(cache_folder(cache, "train"), range(patients))
+    seeds = range(first, first + patients)
+    build_cache(cache, seeds, "train", workers, _part(progress, 0.0, 0.05))
+    held = load_patients(cache_folder(cache, "train"), seeds)
+    errors = None if start is None else _errors(start, held, out / "run", seeds, device, _part(progress, 0.05, 0.1))
     settings = replace(chosen.loop, steps=steps or chosen.loop.steps, seconds=seconds).on(where)
     if learning_rate is not None:
         settings = replace(settings, learning_rate=learning_rate)
-    sampler = TileSampler(held, chosen.batch, seed)
+    sampler = TileSampler(held, chosen.batch, seed, errors=errors)
     done = _run(network, settings, out / "run", sampler, _part(progress, 0.1, 0.9), where)
-    card = _card(preset, settings, len(held), seed, done, before)
+    card = _card(preset, settings, seeds, seed, done, before)
     card = save_model(network.state_dict(), card, out)
     if operating_patients:
         card = set_operating_point(out, operating_patients, _part(progress, 0.9, 1.0))
@@ -185,6 +193,22 @@ def _run(
     return done.step
 
 
+def _errors(
+    start: Path, held: Sequence[TrainingPatient], folder: Path, seeds: range, device: str,
+    progress: TrainProgress | None,
+) -> list[np.ndarray]:  # fmt: skip
+    """Where the weights to go on from err; kept beside the checkpoint, so that a resumed run need not look again."""
+    views = [view for patient in held for view in patient.views]
+    path = folder / f"errors-{seeds.start}-{seeds.stop}.safetensors"
+    if path.exists():
+        return [array for _, array in sorted(load_file(path).items())]
+    engine = Engine.load(ComputeOptions(device=device, weights_dir=start))
+    errors = row_errors(engine, views, progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({f"{number:06d}": array for number, array in enumerate(errors)}, path)
+    return errors
+
+
 def _part(progress: TrainProgress | None, low: float, high: float) -> TrainProgress | None:
     if progress is None:
         return None
@@ -192,7 +216,7 @@ def _part(progress: TrainProgress | None, low: float, high: float) -> TrainProgr
 
 
 def _card(
-    preset: str, settings: LoopSettings, patients: int, seed: int, steps: int, before: ModelCard | None
+    preset: str, settings: LoopSettings, patients: range, seed: int, steps: int, before: ModelCard | None
 ) -> ModelCard:
     recipe: dict[str, Any] = {
         "preset": preset,
@@ -201,6 +225,7 @@ def _card(
         **asdict(settings),
     }
     if before is not None:
+        recipe["hard_share"] = HARD_SHARE
         recipe["start"] = {"version": before.version, "sha256": before.sha256, "recipe": before.recipe}
     total = steps + (before.steps if before is not None else 0)
     return ModelCard(
@@ -217,8 +242,8 @@ def _card(
         ),
         outputs=OUTPUTS,
         training_data=(
-            f"simulated patients only: {patients} patients of pipelines.phantoms, preset train, seeds 0 to "
-            f"{patients - 1}"
+            f"simulated patients only: {len(patients)} patients of pipelines.phantoms, preset train, seeds "
+            f"{patients.start} to {patients.stop - 1}" + (f"; before: {before.training_data}" if before else "")
         ),
         simulated_only=True,
         recipe=recipe,

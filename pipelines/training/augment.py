@@ -3,7 +3,8 @@
 Input is the count level (counts over a reference), so that display windows, dose and blur are varied before the
 window clips anything; output is what a network sees, in [0, 1], with 1 the hottest.
 
-Order: mirror -> rotate, scale, shift -> blur -> fewer counts (noise) -> display window -> gamma.
+Order: mirror -> rotate, scale, shift -> blur (collimator) -> fewer counts (noise) -> smoothing (the scanner's filter,
+which makes blobs of the noise) -> display window -> gamma.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+
+SMALLEST_BLUR = 0.5
+"""Standard deviation in pixels: a narrower Gaussian changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class AugmentSettings:
     log_top : where a last channel, log(1 + level), ends, in units of the first window; 0 for no such channel.
     dose : share of the counts kept, log-uniform from this value to 1 (drawn for `dose_share` of the tiles).
     blur_pixels : largest standard deviation of the extra blur (drawn for `blur_share` of the tiles).
+    filter_pixels : the same of the smoothing after the noise (drawn for `filter_share`).
     """
 
     rotate_deg: float = 10.0
@@ -37,6 +42,8 @@ class AugmentSettings:
     dose_share: float = 0.3
     blur_pixels: float = 1.4
     blur_share: float = 0.25
+    filter_pixels: float = 1.5
+    filter_share: float = 0.0
 
 
 def augment(
@@ -60,8 +67,9 @@ def augment(
         Network input float32 (n, channels, h, w) in [0, 1] and labels int64 (n, h, w).
     """
     levels, labels = _move(levels, labels, settings, generator)
-    levels = _blur(levels, settings, generator)
+    levels = _smooth(levels, settings.blur_share, settings.blur_pixels, generator)
     levels = _thin(levels, counts_per_level, settings, generator)
+    levels = _smooth(levels, settings.filter_share, settings.filter_pixels, generator)
     count = len(levels)
     upper = _log_uniform(count, *settings.window, generator)[:, None] * torch.tensor(settings.windows)
     gamma = _log_uniform(count, *settings.gamma, generator)
@@ -100,19 +108,22 @@ def _move(
     return moved, names[:, 0].round().long()
 
 
-def _blur(levels: torch.Tensor, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
-    """Blur a share of the tiles, all by one width (a scan's resolution varies between batches)."""
-    chosen = torch.rand(len(levels), generator=generator) < settings.blur_share
-    if not bool(chosen.any()):
+def _smooth(levels: torch.Tensor, share: float, largest: float, generator: torch.Generator) -> torch.Tensor:
+    """Smooth a share of the tiles, each by a Gaussian of its own of `SMALLEST_BLUR` to `largest` pixels."""
+    chosen = torch.rand(len(levels), generator=generator) < share
+    count = int(chosen.sum())
+    if not count:
         return levels
-    sigma = float(_uniform(1, 0.5, settings.blur_pixels, generator))
-    reach = math.ceil(3 * sigma)
-    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    taps = taps / taps.sum()
-    part = functional.conv2d(levels[chosen], taps[None, None, :, None], padding=(reach, 0))
-    part = functional.conv2d(part, taps[None, None, None, :], padding=(0, reach))
+    sigma = _uniform(count, SMALLEST_BLUR, largest, generator)
+    reach = math.ceil(3 * largest)
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1)[None] / sigma[:, None]) ** 2)
+    taps = taps / taps.sum(1, keepdim=True)
+    # A channel for each tile, so that every one meets its own taps.
+    part = levels[chosen].transpose(0, 1)
+    part = functional.conv2d(part, taps[:, None, :, None], padding=(reach, 0), groups=count)
+    part = functional.conv2d(part, taps[:, None, None, :], padding=(0, reach), groups=count)
     result = levels.clone()
-    result[chosen] = part
+    result[chosen] = part.transpose(0, 1)
     return result
 
 

@@ -9,8 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from pipelines.bone_scan.hard_places import CLASS_WEIGHT, row_errors, view_weights  # noqa: E402
 from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
-from pipelines.bone_scan.sampling import AUGMENT, TileSampler, tile_targets  # noqa: E402
+from pipelines.bone_scan.sampling import AUGMENT, HARD_SHARE, TileSampler, tile_targets  # noqa: E402
 from pipelines.bone_scan.tiles import TILE_PIXELS  # noqa: E402
 from pipelines.bone_scan.train import PRESETS, joint_loss, train  # noqa: E402
 from pipelines.contract.weights import load_model  # noqa: E402
@@ -59,7 +60,15 @@ def test_batches_are_tiles_in_range_with_their_targets(patients):
 def test_an_unvaried_tile_is_what_inference_sees(patients):
     one = replace(patients[0], views=patients[0].views[:1])
     still = replace(
-        AUGMENT, rotate_deg=0, scale=(1, 1), shift=0, window=(1, 1), gamma=(1, 1), dose_share=0, blur_share=0
+        AUGMENT,
+        rotate_deg=0,
+        scale=(1, 1),
+        shift=0,
+        window=(1, 1),
+        gamma=(1, 1),
+        dose_share=0,
+        blur_share=0,
+        filter_share=0,
     )
     tile, _, _ = next(TileSampler([one], 1, 0, still))
     levels = one.views[0].level.astype(np.float32)
@@ -74,6 +83,33 @@ def test_the_sampler_shows_lesions_about_half_of_the_time(patients):
     sampler = TileSampler(patients, 16, 1)
     share = torch.cat([next(sampler)[2][:, 0] for _ in range(8)]).mean()
     assert 0.3 < float(share) < 0.9
+
+
+def test_going_on_from_weights_looks_half_of_the_time_where_they_err(patients):
+    class Blind:
+        """Calls everything background, so that it errs where the truth is, and nowhere else."""
+
+        def judge(self, view, starts):
+            background = np.zeros((3, *view.shape[1:]), np.float32)
+            background[0] = 1.0
+            return np.zeros((len(starts), 2), np.float32), background
+
+    views = [view for patient in patients for view in patient.views]
+    errors = row_errors(Blind(), views)
+    for view, error in zip(views, errors, strict=True):
+        expected = [(row == 1).sum() + CLASS_WEIGHT[2] * (row == 2).sum() for row in view.labels]
+        assert error == pytest.approx(np.array(expected), abs=1e-4)
+    only = [np.zeros_like(error) for error in errors]
+    only[1][400] = 5.0
+    sampler = TileSampler(patients, 1, 0, errors=only)
+    drawn = [sampler._pick() for _ in range(400)]
+    there = sum(view is views[1] and start <= 400 < start + TILE_PIXELS for view, start in drawn) / 400
+    assert HARD_SHARE - 0.08 < there < HARD_SHARE + 0.2, "the other half finds that place by chance at times"
+
+
+def test_weights_without_errors_have_every_view_drawn_alike():
+    assert view_weights([np.zeros(300), np.zeros(300)]) == pytest.approx([0.5, 0.5])
+    assert view_weights([np.full(10, 0.1), np.full(10, 0.4)]) == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_the_loss_falls_in_a_tiny_run(patients, tmp_path):
@@ -95,9 +131,10 @@ def test_train_writes_weights_that_load(cache, tmp_path):
     assert seen == sorted(seen) and seen[-1] == pytest.approx(0.9)
     state, _ = load_model("bone-scan-network", [tmp_path / "first"])
     BoneScanNetwork().load_state_dict(state)
-    further = train("default", 2, 1, tmp_path, 2, start=tmp_path / "first", **quick)
+    further = train("default", 2, 1, tmp_path, 2, start=tmp_path / "first", first=1, **quick)
     assert further.steps == 3
     assert further.recipe["start"]["sha256"] == card.sha256
+    assert "seeds 1 to 2; before: " in further.training_data
     for path in tmp_path.glob("*.safetensors"):
         assert path.stat().st_size < 50e6
 

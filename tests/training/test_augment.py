@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -59,3 +62,30 @@ def test_fewer_counts_add_the_noise_of_their_dose():
     assert float(variance.max()) < 200 * 3 / 400**2 * 1.1
     assert float(variance.max()) > 200 * 2 / 400**2
     assert tiles.mean() == pytest.approx(0.5, abs=0.002)
+
+
+def test_smoothing_after_the_noise_makes_blobs_of_it():
+    def neighbours_agree(**smoothing: float) -> float:
+        levels = torch.full((32, 1, 64, 64), 0.5)
+        labels, units = torch.zeros(32, 64, 64).long(), torch.full((32,), 100.0)
+        settings = replace(STILL, dose=0.25, dose_share=1.0, **smoothing)
+        noise = augment(levels, labels, units, settings, torch.Generator().manual_seed(0))[0][..., 8:-8, 8:-8] - 0.5
+        return float((noise[..., 1:] * noise[..., :-1]).mean() / noise.var())
+
+    assert abs(neighbours_agree()) < 0.05
+    assert abs(neighbours_agree(blur_share=1.0)) < 0.05, "blurred before the noise, which stays a pixel's own"
+    assert neighbours_agree(filter_share=1.0) > 0.4
+
+
+def test_each_tile_is_smoothed_by_a_width_of_its_own():
+    levels = torch.zeros(24, 1, 33, 33)
+    levels[:, :, 16, 16] = 1.0
+    settings = replace(STILL, blur_share=1.0, blur_pixels=2.0)
+    tiles, _ = augment(
+        levels, torch.zeros(24, 33, 33).long(), torch.ones(24), settings, torch.Generator().manual_seed(0)
+    )
+    peaks = tiles.amax(dim=(1, 2, 3))
+    # A Gaussian's peak is 1 / (2 pi sigma^2), for sigma from 0.5 (less, as pixels are wide) to 2.
+    assert float(peaks.min()) >= 1 / (2 * torch.pi * 2.0**2) * 0.95
+    assert len(peaks.unique()) == 24 and float(peaks.max()) > 3 * float(peaks.min())
+    assert tiles.sum(dim=(1, 2, 3)) == pytest.approx(np.ones(24), abs=1e-3), "no counts are lost"

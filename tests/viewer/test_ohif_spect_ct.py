@@ -211,6 +211,13 @@ def largest(mask: np.ndarray) -> np.ndarray:
     return held
 
 
+def likeness(expected: np.ndarray, seen: np.ndarray) -> float:
+    """The correlation of two pictures; 0 where one is all of one grey, as the page is before its first frame."""
+    if expected.size < 2 or not expected.std() or not seen.std():
+        return 0.0
+    return float(np.corrcoef(expected, seen)[0, 1])
+
+
 def frame_shown(series: Shown, picture: np.ndarray) -> tuple[int, tuple[float, float, float]] | None:
     """The frame that the picture shows and its place on the screen; None while it shows none."""
     seen, coloured, hot = picture.mean(axis=2), any_colour(picture), largest(picture.min(axis=2) > series.limit)
@@ -220,7 +227,7 @@ def frame_shown(series: Shown, picture: np.ndarray) -> tuple[int, tuple[float, f
         if transform is None:
             continue
         there = placed(expected, transform, seen.shape)
-        fit = float(np.corrcoef(there[~coloured][::7], seen[~coloured][::7])[0, 1])
+        fit = likeness(there[~coloured][::7], seen[~coloured][::7])
         if best is None or fit > best[0]:
             best = (fit, frame, transform)
     return best[1:] if best is not None and best[0] > SAME_PICTURE else None

@@ -1,0 +1,56 @@
+"""Where weights that exist already err: what training that goes on from them should see more of.
+
+Most tiles of a patient teach such a network nothing any more. Before it goes on it looks once at every view, as
+inference does, and each row is weighed by how far its outlines are from the truth there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pipelines.bone_scan.analysis import Network
+from pipelines.bone_scan.tiles import tile_starts
+from pipelines.planar.dataset import TrainingView
+from pipelines.planar.lesions import BLADDER, METASTASIS
+from pipelines.planar.levels import WINDOW_FACTORS, compressed, window
+
+CLASS_WEIGHT = {METASTASIS: 1.0, BLADDER: 0.3}
+"""A bladder is large and its edge soft: at full weight half of what is shown would be bladders."""
+
+Progress = Callable[[float, str], None]
+
+
+def row_errors(network: Network, views: Sequence[TrainingView], progress: Progress | None = None) -> list[np.ndarray]:
+    """Return, for each view, how wrong the network is in each row: float32 (rows,).
+
+    The unit is pixels: sum over the row of |probability - truth| of metastasis and, by `CLASS_WEIGHT`, of bladder.
+    """
+    errors = []
+    for number, view in enumerate(views):
+        errors.append(_errors_of(network, view))
+        if progress is not None:
+            progress((number + 1) / len(views), f"looked for errors in {number + 1} of {len(views)} views")
+    return errors
+
+
+def view_weights(errors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the probability of drawing each view: by the square root of its errors, float64 (views,), sum 1.
+
+    In proportion to the errors themselves the few patients full of metastases would be drawn again and again.
+    """
+    weights = np.sqrt([float(error.sum()) for error in errors])
+    if not weights.sum() > 0:
+        return np.full(len(errors), 1.0 / len(errors))
+    return np.asarray(weights / weights.sum())
+
+
+def _errors_of(network: Network, view: TrainingView) -> np.ndarray:
+    level = view.level.astype(np.float32)
+    channels = np.stack([*(window(level, factor) for factor in WINDOW_FACTORS), compressed(level)])
+    _, classes = network.judge(channels, tile_starts(len(level)))
+    wrong = [
+        weight * np.abs(classes[label] - (view.labels == label)).sum(axis=1) for label, weight in CLASS_WEIGHT.items()
+    ]
+    return np.asarray(np.sum(wrong, axis=0), np.float32)
