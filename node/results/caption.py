@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from node.results.codes import MORPHOLOGICALLY_ABNORMAL
@@ -67,7 +66,7 @@ def legend_lines(segmentation: Segmentation, marked: frozenset[int] = frozenset(
 
     Segments whose numbers are `marked` are left out.
     """
-    present = set(np.unique(segmentation.label_map).tolist()) - marked
+    present = set(segmentation.boxes) - marked
     by_colour: dict[Colour, list[Segment]] = {}
     for segment in segmentation.segments:
         if segment.number in present:

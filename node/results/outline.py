@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from skimage.measure import find_contours
 
-from pipelines.contract import Contour
+from pipelines.contract import Contour, Segmentation
 
 
 def whole_frame(frame: int, rows: int, columns: int) -> Contour:
@@ -29,14 +29,7 @@ def largest_outline(frame: int, mask: np.ndarray) -> Contour:
     return Contour(frame, longest[:, ::-1] - 1 + 0.5)
 
 
-def segment_outline(label_map: np.ndarray, number: int) -> Contour:
-    """Outline of a segment on the frame where it is largest.
-
-    Parameters
-    ----------
-    label_map
-        (frame, row, column), holding `number` somewhere.
-    """
-    mask = label_map == number
-    frame = int(mask.sum(axis=(1, 2)).argmax())
-    return largest_outline(frame, mask[frame])
+def segment_outline(segmentation: Segmentation, number: int) -> Contour:
+    """Outline of a segment, which has at least one voxel, on the frame where it is largest."""
+    frame = int(segmentation.pixels_by_frame(number).argmax())
+    return largest_outline(frame, segmentation.label_map[frame] == number)

@@ -102,7 +102,7 @@ class _Groups:
         groups: list[ContentSequence]
         if segment is not None and self._is_whole_segment(region):
             tracking_id = segment.tracking_id
-            contours = contours or [segment_outline(item.segmentation.label_map, segment.number)]
+            contours = contours or [segment_outline(item.segmentation, segment.number)]
             values = self._common(region, tracking_id, measurements(region.quantities))
             groups = [
                 VolumetricROIMeasurementsAndQualitativeEvaluations(
@@ -135,7 +135,7 @@ class _Groups:
             algorithm_id=self._algorithm(),
         )
         add_comments(group, [segment.label])
-        contour = segment_outline(item.segmentation.label_map, segment.number)
+        contour = segment_outline(item.segmentation, segment.number)
         return [group, self._outline(item.segmentation, contour, segment.tracking_id)]
 
     def _is_whole_segment(self, region: Region) -> bool:

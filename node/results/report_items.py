@@ -162,8 +162,9 @@ def _seg_frame_number(item: WrittenSegmentation, written: int, frame: int) -> in
 def _source_images(item: WrittenSegmentation, segment: Segment) -> list[SourceImageForSegmentation]:
     """Source images that a segment has pixels on, frames of one instance together."""
     frames: dict[str, list[FrameReference]] = {}
-    for index, reference in enumerate(item.segmentation.source.frames):
-        if (item.segmentation.label_map[index] == segment.number).any():
+    held = item.segmentation.pixels_by_frame(segment.number)
+    for reference, pixels in zip(item.segmentation.source.frames, held, strict=True):
+        if pixels:
             frames.setdefault(reference.sop_instance_uid, []).append(reference)
     images = []
     for uid, references in frames.items():

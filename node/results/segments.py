@@ -43,11 +43,10 @@ class WrittenSegments:
 
 def written_segments(segmentation: Segmentation) -> WrittenSegments:
     """Drop empty segments and number the rest from 1."""
-    present = set(np.unique(segmentation.label_map).tolist())
-    kept = tuple(s for s in sorted(segmentation.segments, key=lambda s: s.number) if s.number in present)
+    kept = tuple(s for s in sorted(segmentation.segments, key=lambda s: s.number) if s.number in segmentation.boxes)
     number_of = {segment.number: index for index, segment in enumerate(kept, start=1)}
     largest = max((s.number for s in segmentation.segments), default=0)
-    table = np.zeros(max(largest, int(segmentation.label_map.max(initial=0))) + 1, dtype=np.uint16)
+    table = np.zeros(max(largest, max(segmentation.boxes, default=0)) + 1, dtype=np.uint16)
     for old, new in number_of.items():
         table[old] = new
     return WrittenSegments(table[segmentation.label_map], kept, number_of)

@@ -215,7 +215,7 @@ def _segmentation(segmentation: Segmentation, number_of: dict[int, int]) -> Segm
                 type=_code(s.type),
                 tracking_id=s.tracking_id,
                 colour_rgb=s.colour_rgb,
-                pixels=int((segmentation.label_map == s.number).sum()),
+                pixels=int(segmentation.pixels_by_frame(s.number).sum()),
             )
             for s in sorted(segmentation.segments, key=lambda s: s.number)
             if s.number in number_of

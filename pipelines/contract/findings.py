@@ -13,10 +13,15 @@ Conventions
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.sr.coding import Code
+from scipy import ndimage
+
+Box = tuple[slice, slice, slice]
+"""Frames, rows and columns of a part of a label map."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,26 @@ class Segmentation:
         numbers = [s.number for s in self.segments]
         if len(set(numbers)) != len(numbers):
             raise ValueError("segment numbers repeat")
-        unknown = set(np.unique(self.label_map).tolist()) - set(numbers) - {0}
+        unknown = set(self.boxes) - set(numbers)
         if unknown:
             raise ValueError(f"label map holds values without a segment: {sorted(unknown)}")
+
+    @cached_property
+    def boxes(self) -> dict[int, Box]:
+        """The part of the label map that holds each segment, by number; without those that have no voxel.
+
+        Looked for once: with many segments on a long series, comparing the whole map for each of them takes minutes.
+        """
+        found = ndimage.find_objects(self.label_map)
+        return {number: (box[0], box[1], box[2]) for number, box in enumerate(found, 1) if box is not None}
+
+    def pixels_by_frame(self, number: int) -> np.ndarray:
+        """Return how many pixels a segment has on each frame, int64 (frame,)."""
+        counts = np.zeros(len(self.label_map), np.int64)
+        if number in self.boxes:
+            box = self.boxes[number]
+            counts[box[0]] = (self.label_map[box] == number).sum((1, 2))
+        return counts
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Nothing is measured here; nothing is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydicom.sr.coding import Code
@@ -91,21 +91,19 @@ def _segmentation(name: str, sources: dict[str, SourceLesions], found: LesionMap
     volume, labels = sources[name].volume, sources[name].labels
     label_map = volume.grid.to_source(labels.astype(np.uint8) if labels.max(initial=0) < 256 else labels)
     numbers = [lesion.number for lesion in found.lesions]
-    keys = _key_frames(label_map)
     shows_ct = name == CT
-    overlays: tuple[np.ndarray, ...] = ()
-    if shows_ct and SPECT in sources:
-        overlays = _overlays(volume, sources[SPECT].volume, keys)
-    return Segmentation(
+    shown = Segmentation(
         source=volume.source,
         label_map=label_map,
         segments=tuple(_segment(number, on_spect=second) for number in numbers),
         display=volume.grid.to_source(_shown_ct(volume.values) if shows_ct else _shown_spect(volume.values)),
         display_inverted=not shows_ct,
-        key_frames=keys,
-        key_overlays=overlays,
-        overlay_name=TITLES[SPECT] if overlays else "",
     )
+    keys = _key_frames(shown)
+    overlays: tuple[np.ndarray, ...] = ()
+    if shows_ct and SPECT in sources:
+        overlays = _overlays(volume, sources[SPECT].volume, keys)
+    return replace(shown, key_frames=keys, key_overlays=overlays, overlay_name=TITLES[SPECT] if overlays else "")
 
 
 def _segment(number: int, on_spect: bool) -> Segment:
@@ -132,7 +130,7 @@ def _region(one: LesionFigures, segmentation: Segmentation) -> Region:
         finding_site=codes.BONE,
         laterality=codes.SIDES.get(one.side),
         location=one.location,
-        contours=_outline(segmentation.label_map, number),
+        contours=_outline(segmentation, number),
         quantities=(
             _quantity(codes.VOLUME, one.lesion.volume_ml, codes.CUBIC_CM, wording.VOLUME),
             _figure(
@@ -159,26 +157,24 @@ def _figure(
     return Quantity(name, shown, unit, derivation, method, reasons.get(key, "") if value is None else "")
 
 
-def _outline(label_map: np.ndarray, number: int) -> tuple[Contour, ...]:
+def _outline(segmentation: Segmentation, number: int) -> tuple[Contour, ...]:
     """The longest outline on the frame where a lesion is largest; none where its grid does not hold it."""
-    mask = label_map == number
-    sizes = mask.sum((1, 2))
-    if not sizes.any():
+    if number not in segmentation.boxes:
         return ()
-    frame = int(sizes.argmax())
-    return tuple(Contour(frame, line) for line in outline_of(mask[frame])[:1])
+    frame = int(segmentation.pixels_by_frame(number).argmax())
+    return tuple(Contour(frame, line) for line in outline_of(segmentation.label_map[frame] == number)[:1])
 
 
-def _key_frames(label_map: np.ndarray) -> tuple[int, ...]:
+def _key_frames(segmentation: Segmentation) -> tuple[int, ...]:
     """Frames that show the largest lesions, each where it is largest; the middle one where there are none."""
     frames: list[int] = []
-    for number in range(1, int(label_map.max(initial=0)) + 1):
-        sizes = (label_map == number).sum((1, 2))
-        if sizes.any() and int(sizes.argmax()) not in frames:
-            frames.append(int(sizes.argmax()))
+    for number in sorted(segmentation.boxes):
+        largest = int(segmentation.pixels_by_frame(number).argmax())
+        if largest not in frames:
+            frames.append(largest)
         if len(frames) == KEY_FRAMES:
             break
-    return tuple(frames) or (len(label_map) // 2,)
+    return tuple(frames) or (len(segmentation.label_map) // 2,)
 
 
 def _shown_ct(values: np.ndarray) -> np.ndarray:

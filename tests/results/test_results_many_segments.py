@@ -194,3 +194,16 @@ def test_numbers_stand_flush_right_and_words_flush_left() -> None:
     ink = [np.nonzero((image < 128).any(axis=2).any(axis=0))[0] for image in (narrow, wide)]
     assert ink[0].min() == ink[1].min()
     assert abs((narrow.shape[1] - ink[0].max()) - (wide.shape[1] - ink[1].max())) <= 2
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_the_pixels_of_a_segment_on_each_frame_are_those_of_its_whole_map(kind):
+    findings = spine(sagittal())
+    drawn = findings.segmentations[0]
+    held = drawn.label_map.copy()
+    held[held == 3] = 0
+    segmentation = replace(drawn, label_map=held.astype(kind))
+    assert sorted(segmentation.boxes) == [1, 2, 4], "a segment without a voxel has no box"
+    for number in (1, 2, 3, 4):
+        assert segmentation.pixels_by_frame(number).tolist() == (held == number).sum(axis=(1, 2)).tolist()
+    assert replace(drawn, label_map=np.zeros(SHAPE, kind)).boxes == {}
