@@ -61,7 +61,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
 @click.option(
     "--start",
     type=click.Path(exists=True, path_type=Path),
-    help="bone-scan, lumbar: folder of weights to go on from (random ones by default).",
+    help="bone-scan, lumbar, spect-ct: folder of weights to go on from (random ones by default).",
 )
 @click.option("--first", type=click.IntRange(min=0), help="bone-scan: seed of the first simulated patient (0).")
 @click.option(
@@ -103,7 +103,7 @@ def train(
     _refuse_options_of_others(
         pipeline,
         {
-            "--start": (start, ("bone-scan", "lumbar")),
+            "--start": (start, ("bone-scan", "lumbar", "spect-ct")),
             "--first": (first, ("bone-scan",)),
             "--only": (only, ("bone-scan", "lumbar", "spect-ct")),
             "--labelled-fraction": (labelled_fraction, ("thorax",)),
@@ -125,7 +125,7 @@ def train(
                 raise click.UsageError(f"--only {only}: spect-ct knows cache and network")
             from pipelines.spect_ct.train import train as train_spect_ct
 
-            cards = train_spect_ct(**common, only=only or "")
+            cards = train_spect_ct(**common, start=start, only=only or "")
         elif pipeline == "thorax":
             from pipelines.thorax.train import PAPERS_FRACTION
             from pipelines.thorax.train import train as train_thorax

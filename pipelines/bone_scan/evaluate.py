@@ -11,6 +11,7 @@ networks do on simulated patients: it is no clinical accuracy.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,13 @@ from pipelines.contract import ComputeOptions
 from pipelines.contract.provenance import Stopwatch
 from pipelines.contract.weights import ModelCard
 from pipelines.phantoms.bone_scan import VIEWS, SimulatedBoneScan, simulate_bone_scan
+from pipelines.phantoms.presets import PRESETS
 from pipelines.planar.detections import Detections, free_response
 from pipelines.planar.levels import to_grey, window
 from pipelines.planar.prepare import PreparedView, prepare_view
 from pipelines.training.cards import write_figures
 from pipelines.training.metrics import Overlap
+from pipelines.training.processes import ahead
 
 METASTASIS, BLADDER = 1, 2
 EVALUATION_SEED = 500_000
@@ -72,13 +75,15 @@ def evaluate(
 
     if count < 1:
         raise ValueError(f"an evaluation needs at least 1 patient, got {count}")
+    if preset not in PRESETS:
+        raise ValueError(f"there is no acquisition preset '{preset}'; known: {', '.join(PRESETS)}")
     engine = Engine.load(options or ComputeOptions())
     _tell(progress, 0.0, "tuning the threshold baseline")
-    baseline = tune([prepared_truth(simulate_bone_scan(s, "train")) for s in TUNING_SEEDS[:tuning_patients]])
+    tuning = ahead(partial(simulate_bone_scan, preset="train"), TUNING_SEEDS[:tuning_patients])
+    baseline = tune([prepared_truth(scan) for scan in tuning])
     watch = Stopwatch()
     results = []
-    for number in range(count):
-        scan = simulate_bone_scan(seed + number, preset)
+    for number, scan in enumerate(ahead(partial(simulate_bone_scan, preset=preset), range(seed, seed + count))):
         results.append(evaluate_patient(scan, engine, baseline, watch))
         _tell(progress, (number + 1) / count, f"evaluated {number + 1} of {count} patients")
     report = EvaluationReport(

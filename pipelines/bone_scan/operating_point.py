@@ -11,6 +11,7 @@ of the network changes, and its ranking of tiles stays what it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.phantoms.bone_scan import simulate_bone_scan
 from pipelines.planar.prepare import prepare_view
 from pipelines.training.metrics import Decisions
+from pipelines.training.processes import ahead
 
 TUNING_SEED, TUNING_PATIENTS = 800_000, 240
 SLACK = 0.02
@@ -80,8 +82,8 @@ def set_operating_point(
 
     engine = Engine.load(ComputeOptions(weights_dir=folder))
     truth, logits = [], []
-    for number in range(patients):
-        scan = simulate_bone_scan(TUNING_SEED + number, "train")
+    seeds = range(TUNING_SEED, TUNING_SEED + patients)
+    for number, scan in enumerate(ahead(partial(simulate_bone_scan, preset="train"), seeds)):
         truth.append(scan.has_metastases)
         logits.append(patient_logit(scan.counts, scan.scanner.pixel_mm, engine))
         if progress is not None:

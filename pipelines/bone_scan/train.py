@@ -32,6 +32,7 @@ from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.planar.dataset import DEFAULT_CACHE, TrainingPatient, build_cache, cache_folder, load_patients
 from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
+from pipelines.training.cards import went_on_from
 from pipelines.training.loop import LoopSettings, Trainer
 
 PAPER_BATCH = 16
@@ -225,8 +226,7 @@ def _card(
         **asdict(settings),
     }
     if before is not None:
-        recipe["hard_share"] = HARD_SHARE
-        recipe["start"] = {"version": before.version, "sha256": before.sha256, "recipe": before.recipe}
+        recipe |= {"hard_share": HARD_SHARE, **went_on_from(before)}
     total = steps + (before.steps if before is not None else 0)
     return ModelCard(
         name=MODEL,

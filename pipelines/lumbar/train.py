@@ -29,6 +29,7 @@ from pipelines.lumbar.dataset import DEFAULT_CACHE, PIXEL_MM, build_cache, cache
 from pipelines.lumbar.networks import COARSE_NETWORK, FINE_NETWORK, NETWORK, PAPER_NETWORK, NetworkSettings, UNet3d
 from pipelines.lumbar.rib_train import train_ribs
 from pipelines.lumbar.sampling import COARSE_SAMPLING, FINE_SAMPLING, StageSampling, VolumeSampler, whole
+from pipelines.training.cards import went_on_from
 from pipelines.training.loop import LoopSettings, Trainer
 
 COARSE, FINE = "lumbar-coarse", "lumbar-fine"
@@ -228,8 +229,7 @@ class _Run:
             "augmentation": asdict(sampling.augment),
             **asdict(self.settings),
         }
-        if before is not None:
-            recipe["start"] = {"version": before.version, "sha256": before.sha256, "recipe": before.recipe}
+        recipe |= went_on_from(before)
         total = steps + (before.steps if before is not None else 0)
         return ModelCard(
             name=STAGES[self.stage],

@@ -5,7 +5,7 @@ simulated patients (`dataset`, cached on disk) -> crops (`sampling`) -> Dice -> 
 Transfer learning as the paper has it (pretrained on CT and on SPECT, fine-tuned on fused images), in one network: the
 "single" stage shows samples (SPECT, 0) and (0, CT), the "fused" stage mostly pairs, and each alone now and then, so
 that one set of weights serves all three uses. `transfer=False` trains on the fused stage's samples from the start, for
-as many steps in all: what the comparison needs.
+as many steps in all: what the comparison needs. Training that goes on from weights has the fused stage alone.
 
 `paper` keeps what the paper states (Dice, Adam at 1e-4, 256 x 256) and what it leaves open as models of its kind have
 it (batch 16, 100 epochs). `default` is for two CPU cores: crops of 96 x 96, which cost a seventh, AdamW at 1.5e-3
@@ -28,11 +28,12 @@ from torch.nn import functional
 
 from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
-from pipelines.contract.weights import ModelCard, save_model
+from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.spect_ct.dataset import DEFAULT_CACHE, build_cache, cache_folder, cached_seeds
 from pipelines.spect_ct.engine import MODEL
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet
 from pipelines.spect_ct.sampling import FUSED_MIX, PAPER_SAMPLES, SINGLE_MIX, CropSampler, SampleSettings
+from pipelines.training.cards import went_on_from
 from pipelines.training.loop import LoopSettings, Trainer
 
 ONLY = ("cache", "network")
@@ -107,6 +108,7 @@ def train(
     *,
     only: str = "",
     seconds: float = 0.0,
+    start: Path | None = None,
     transfer: bool = True,
     cache: Path = DEFAULT_CACHE,
     workers: int = 2,
@@ -122,7 +124,7 @@ def train(
         then follows the clock.
     out : folder of the weights; checkpoints go to `out`/runs, and a run found there is resumed.
     only : "cache" to simulate the patients and stop, "network" to train on what the cache holds of them, "" for both.
-    transfer : False to begin with pairs at once.
+    start : folder of weights to go on from, None for random ones. transfer : False to begin with pairs at once.
 
     Returns
     -------
@@ -135,6 +137,8 @@ def train(
         If the preset or `only` is unknown.
     FileNotFoundError
         If `only` is "network" and the cache holds none of the patients.
+    WeightsError
+        If `start` holds no usable weights.
     """
     if preset not in PRESETS:
         raise ValueError(f"there is no training preset '{preset}'; known: {', '.join(PRESETS)}")
@@ -150,10 +154,18 @@ def train(
     settings = PRESETS[preset]
     loop = replace(settings.loop, steps=steps or settings.loop.steps, seconds=seconds).on(where)
     torch.manual_seed(seed)
-    network = MTUNet()
-    total = fit_stages(network, folder, seeds, replace(settings, loop=loop), out / "runs", seed, transfer, where,
+    network, before = MTUNet(), None
+    if start is not None:
+        state, before = load_model(MODEL, [start])
+        network.load_state_dict(state)
+        transfer = False
+        settings = replace(settings, loop=replace(loop, learning_rate=settings.fine_tune_rate))
+    else:
+        settings = replace(settings, loop=loop)
+    taken = fit_stages(network, folder, seeds, settings, out / "runs", seed, transfer, where,
                        _part(progress, 0.1, 1.0))  # fmt: skip
-    return (save_model(network.state_dict(), _card(preset, loop, seeds, seed, total, transfer), out),)
+    card = _card(preset, settings.loop, seeds, seed, taken, transfer, before)
+    return (save_model(network.state_dict(), card, out),)
 
 
 def fit_stages(
@@ -207,8 +219,11 @@ def _teller(
     return tell
 
 
-def _card(preset: str, loop: LoopSettings, seeds: Sequence[int], seed: int, steps: int, transfer: bool) -> ModelCard:
-    settings = PRESETS[preset]
+def _card(
+    preset: str, loop: LoopSettings, seeds: Sequence[int], seed: int, taken: int, transfer: bool,
+    before: ModelCard | None,
+) -> ModelCard:  # fmt: skip
+    settings, steps = PRESETS[preset], taken + (before.steps if before is not None else 0)
     recipe: dict[str, Any] = {
         "preset": preset,
         "batch": settings.batch,
@@ -218,6 +233,7 @@ def _card(preset: str, loop: LoopSettings, seeds: Sequence[int], seed: int, step
         "fine_tune_rate": settings.fine_tune_rate,
         "samples": asdict(settings.samples),
         **asdict(loop),
+        **went_on_from(before),
     }
     return ModelCard(
         name=MODEL,
@@ -232,7 +248,7 @@ def _card(preset: str, loop: LoopSettings, seeds: Sequence[int], seed: int, step
         outputs=OUTPUTS,
         training_data=(
             f"simulated patients only: {len(seeds)} patients of pipelines.phantoms.spect_ct, preset train, seeds "
-            f"{min(seeds)} to {max(seeds)}"
+            f"{min(seeds)} to {max(seeds)}" + (f"; before: {before.training_data}" if before else "")
         ),
         simulated_only=True,
         recipe=recipe,

@@ -1,4 +1,4 @@
-"""Measured figures into model cards: the only way a metric gets there."""
+"""What training writes into model cards: what it went on from, and measured figures, which get there only here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.contract.weights import ModelCard
+
+
+def went_on_from(before: ModelCard | None) -> dict[str, Any]:
+    """Return the entry of a recipe that says which weights training began with; none for random ones."""
+    if before is None:
+        return {}
+    return {"start": {"version": before.version, "sha256": before.sha256, "recipe": before.recipe}}
 
 
 def write_figures(folder: Path, pipeline: str, figures: Mapping[str, Any]) -> None:

@@ -121,6 +121,14 @@ def test_both_stages_train_and_leave_weights_that_load(cache: Path, tmp_path: Pa
     assert any(text.startswith("single") for text in told) and any(text.startswith("fused") for text in told)
     state, _ = load_model(card.name, [tmp_path / "w"])
     assert sum(v.numel() for k, v in state.items() if "running" not in k and "num_batches" not in k) > 4.8e6
+    told.clear()
+    (further,) = train.train(
+        out=tmp_path / "further", cache=cache.parent, only="network", threads=1, steps=2, start=tmp_path / "w",
+        progress=lambda _s, text: told.append(text),
+    )  # fmt: skip
+    assert further.steps == 6 and further.recipe["start"]["sha256"] == card.sha256
+    assert further.training_data.count("3 patients") == 2
+    assert told and all(text.startswith("fused") for text in told), "single modalities were learned before"
 
 
 def test_a_slice_is_scored_as_counted_by_hand():
