@@ -17,7 +17,7 @@ from pydicom.uid import CTImageStorage, NuclearMedicineImageStorage
 
 from pipelines.phantoms.spect_ct import generate, simulate_spect_ct, write_study
 from pipelines.phantoms.spect_ct.canvas import BoneCanvas
-from pipelines.phantoms.spect_ct.dicom_ct import padded, stored_grid
+from pipelines.phantoms.spect_ct.dicom_ct import STORED_PIXELS, stored, stored_grid
 from pipelines.phantoms.spect_ct.dicom_nm import spect_dataset
 from pipelines.phantoms.spect_ct.grid import Grid
 from pipelines.phantoms.spect_ct.lesions import KINDS
@@ -237,12 +237,27 @@ def test_archives_hold_every_layout():
     assert sum(layout.own_frames for layout in layouts) < 12
 
 
+@pytest.mark.parametrize("columns", [384, 512, 560])
+def test_a_place_is_the_same_on_the_stored_grid_padded_or_cut(columns):
+    grid = Grid((2, 424, columns), (3.0, 0.9, 0.9), (-(columns - 1) / 2 * 0.9, -190.0, -1.5))
+    values = np.zeros(grid.shape, np.int16)
+    values[1, 100, columns // 2 + 90] = 7
+    onto_field, held = stored_grid(grid), stored(values, -1000)
+    assert held.shape == onto_field.shape == (2, STORED_PIXELS, STORED_PIXELS)
+    places = []
+    for lattice, array in ((grid, values), (onto_field, held)):
+        index = np.argwhere(array == 7)[0]
+        places.append([lattice.coordinates(axis)[index[axis]] for axis in range(3)])
+    assert np.allclose(*places)
+    assert (held == -1000).sum() == 2 * (512 * 512 - 424 * min(columns, 512)), "air beside a narrow field only"
+
+
 @slow
 def test_the_ct_reads_back_in_hounsfield_units_at_its_place(ct_slices, patient):
     grid = stored_grid(patient.ct_grid)
     assert len(ct_slices) == patient.ct.shape[0]
     stack = np.stack([s.pixel_array * float(s.RescaleSlope) + float(s.RescaleIntercept) for s in ct_slices])
-    assert np.array_equal(stack, padded(patient.ct, -1000))
+    assert np.array_equal(stack, stored(patient.ct, -1000))
     assert all(s.SOPClassUID == CTImageStorage for s in ct_slices)
     positions = np.array([[float(v) for v in s.ImagePositionPatient] for s in ct_slices])
     assert np.allclose(positions[:, 2], grid.coordinates(0), atol=1e-3)
@@ -256,11 +271,11 @@ def test_truth_beside_the_study_lies_on_the_stored_grids(study, spect_object, pa
     assert len(description["lesions"]) == len(patient.lesions) and description["synthetic"]
     with np.load(study / "truth.npz") as held:
         assert held["ct_labels"].shape == (patient.ct.shape[0], 512, 512)
-        stored = held["spect_labels"]
+        on_spect = held["spect_labels"]
     hot = [
-        spect_object.pixel_array[stored == lesion.label] for lesion in patient.lesions if "spect" in lesion.visible_on
+        spect_object.pixel_array[on_spect == lesion.label] for lesion in patient.lesions if "spect" in lesion.visible_on
     ]
-    assert min(h.mean() for h in hot) > 2 * spect_object.pixel_array[stored == 0].mean()
+    assert min(h.mean() for h in hot) > 2 * spect_object.pixel_array[on_spect == 0].mean()
 
 
 @slow

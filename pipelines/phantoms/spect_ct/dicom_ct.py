@@ -1,7 +1,7 @@
 """The simulated CT as DICOM: one CT Image Storage object per slice, and a localiser.
 
-A scanner's field is square and has 512 x 512 pixels: the simulated field is padded with air (`STORED_PIXELS`). Some
-studies hold a second series of another kernel, of the same slices (`softer`). PS3.3 C.8.2.
+A scanner's field is square and has 512 x 512 pixels: the simulated field is padded with air, or cut (`STORED_PIXELS`).
+Some studies hold a second series of another kernel, of the same slices (`softer`). PS3.3 C.8.2.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SOFT_KERNEL = "B31s"
 
 
 def stored_grid(grid: Grid) -> Grid:
-    """Return the grid with rows and columns padded to `STORED_PIXELS`, centred as the scanner's field is."""
+    """Return the grid with rows and columns padded or cut to `STORED_PIXELS`, centred as the scanner's field is."""
     pads = [(STORED_PIXELS - n) // 2 for n in grid.shape[1:]]
     x, y, z = grid.origin_mm
     return replace(
@@ -35,20 +35,17 @@ def stored_grid(grid: Grid) -> Grid:
     )
 
 
-def padded(values: np.ndarray, fill: int = 0) -> np.ndarray:
+def stored(values: np.ndarray, fill: int = 0) -> np.ndarray:
     """Return an array on a CT grid on its stored grid.
 
-    Raises
-    ------
-    ValueError
-        If the simulated field is larger than the stored one.
+    With small pixels a large patient is wider than the field; then the field cuts the sides off, as a scanner's does.
     """
-    if max(values.shape[1:]) > STORED_PIXELS:
-        raise ValueError(f"a field of {values.shape[1:]} pixels does not fit into {STORED_PIXELS} x {STORED_PIXELS}")
+    before = [(STORED_PIXELS - n) // 2 for n in values.shape[1:]]
+    kept = values[(slice(None), *(slice(max(0, -first), max(0, -first) + STORED_PIXELS) for first in before))]
     wide = [(0, 0)] + [
-        ((STORED_PIXELS - n) // 2, STORED_PIXELS - n - (STORED_PIXELS - n) // 2) for n in values.shape[1:]
+        (max(0, first), STORED_PIXELS - n - max(0, first)) for first, n in zip(before, kept.shape[1:], strict=True)
     ]
-    return np.pad(values, wide, constant_values=fill)
+    return np.pad(kept, wide, constant_values=fill)
 
 
 def softer(ct: np.ndarray, pixel_mm: float) -> np.ndarray:
@@ -76,14 +73,14 @@ def ct_datasets(
         ds.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
         ds.SliceLocation = f"{z:.4f}"
         ds.PixelSpacing = [f"{v:.6f}" for v in grid.spacing_mm[1:]]
-        _add_pixels(ds, padded(hu[number : number + 1], AIR_HU)[0])
+        _add_pixels(ds, stored(hu[number : number + 1], AIR_HU)[0])
         yield ds
 
 
 def localiser_dataset(patient: SpectCtPatient, frame_of_reference: str, series_number: int = 1) -> Dataset:
     """Return the scout: a coronal radiograph, which is no slice of any volume."""
     grid = stored_grid(patient.ct_grid)
-    mass = (padded(patient.ct, AIR_HU).astype(np.float32) + 1000).clip(0).mean(1)[::-1]
+    mass = (stored(patient.ct, AIR_HU).astype(np.float32) + 1000).clip(0).mean(1)[::-1]
     ds = new_instance(patient, CTImageStorage, "localiser", 1)
     _add_series(ds, series_number, frame_of_reference, "Topogram 1.0 T20s")
     ds.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER", "CT_SOM5 TOP"]

@@ -137,7 +137,7 @@ def _draw_body(
 
 
 def _ct_grid(patient: Patient, settings: Settings) -> Grid:
-    """The CT's slices, rows and columns just wide enough for the body; writing pads them to a scanner's field."""
+    """The CT's slices, rows and columns about the body; writing pads or cuts them to a scanner's field."""
     s = settings.ct
     girth = max(patient.girth, 0.9) ** 0.9
     arms = 1.25 if patient.pose.arms == "beside" or settings.region == "thorax" else 1.0

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.phantoms.spect_ct.dicom_ct import ct_datasets, frame_of_reference, localiser_dataset, padded, stored_grid
+from pipelines.phantoms.spect_ct.dicom_ct import ct_datasets, frame_of_reference, localiser_dataset, stored, stored_grid
 from pipelines.phantoms.spect_ct.dicom_nm import spect_dataset
 from pipelines.phantoms.spect_ct.patient import SpectCtPatient
 from pipelines.phantoms.spect_ct.simulate import simulate_spect_ct
@@ -98,9 +98,9 @@ def generate(
 def _write_truth(patient: SpectCtPatient, folder: Path, head_first: bool) -> None:
     np.savez_compressed(
         folder / TRUTH,
-        ct_labels=padded(patient.ct_labels),
-        body_labels=padded(patient.body_labels),
-        fused_labels=padded(patient.fused_labels),
+        ct_labels=stored(patient.ct_labels),
+        body_labels=stored(patient.body_labels),
+        fused_labels=stored(patient.fused_labels),
         spect_labels=patient.spect_labels[::-1] if head_first else patient.spect_labels,
     )
     description = {
