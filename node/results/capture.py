@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from node.results.context import ResultContext
 from node.results.picture import render
-from node.results.source import SourceInstance, source_instances
+from node.results.source import first_instance, source_references
 from node.results.stamp import LO_LENGTH, constructor_values, local_time, series_description, series_number, stamp
 from pipelines.contract import Findings
 
@@ -26,14 +26,14 @@ def secondary_capture(findings: Findings, index: int, context: ResultContext) ->
     """Secondary capture of segmentation `index`'s overlay picture."""
     source = findings.segmentations[index].source
     header = source.headers[0]
-    instances = source_instances(source)
+    view = first_instance(source).view
     values = constructor_values(context, header, "sc", str(index))
     dataset = SCImage(
         pixel_array=render(findings, context, index),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
-        study_instance_uid=instances[0].view.StudyInstanceUID,
+        study_instance_uid=view.StudyInstanceUID,
         series_number=series_number("sc", context.revision, index),
         series_description=series_description(findings.pipeline, "overlay", context),
         patient_orientation=("L", "F"),
@@ -54,17 +54,10 @@ def secondary_capture(findings: Findings, index: int, context: ResultContext) ->
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.DerivationDescription = f"Overlay of {findings.algorithm_name}"[:LO_LENGTH]
     dataset.ImageComments = ". ".join((*findings.limitations, context.research_statement))[:_LT_LENGTH]
-    dataset.SourceImageSequence = [_reference(instance) for instance in instances]
-    _lossy(dataset, instances[0].view)
+    dataset.SourceImageSequence = source_references(source)
+    _lossy(dataset, view)
     stamp(dataset, header, context)
     return dataset
-
-
-def _reference(instance: SourceInstance) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = instance.view.SOPClassUID
-    item.ReferencedSOPInstanceUID = instance.view.SOPInstanceUID
-    return item
 
 
 def _lossy(dataset: Dataset, view: Dataset) -> None:

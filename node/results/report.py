@@ -1,18 +1,23 @@
 """The Structured Report: Comprehensive 3D SR, TID 1500 Measurement Report, in the manner of IHE AI Results.
 
-Observer is the node (a device); the images stand in the Image Library; figures stand in the measurement groups of
-`node.results.report_groups`; conclusion, limitations and the research statement are texts in the container of
+Observer is the node (a device); the images stand in the Image Library (TID 1600), by series, and what describes them
+is said of a series once: of each image it would be most of the report on a long CT. Figures stand in the measurement
+groups of `node.results.report_groups`; conclusion, limitations and the research statement are texts in the container of
 qualitative evaluations (TID 1500 row 12). The document is complete, preliminary and never verified: only a person
 verifies.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from highdicom.sr import (
     CodedConcept,
     Comprehensive3DSR,
     ContainerContentItem,
     DeviceObserverIdentifyingAttributes,
+    ImageContentItem,
+    ImageLibraryEntryDescriptors,
     MeasurementReport,
     ObservationContext,
     ObserverContext,
@@ -23,38 +28,39 @@ from highdicom.sr.value_types import ContentSequence
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
 
-from node.errors import PermanentError
 from node.results.codes import (
     CONCLUSION,
     LIMITATION,
     QUALITATIVE_EVALUATIONS,
     RESEARCH_USE,
+    SOURCE,
     private_schemes,
     procedure_reported,
 )
 from node.results.context import MANUFACTURER, MODEL_NAME, ResultContext
-from node.results.geometry import PlaneGeometry, plane_geometry
 from node.results.report_groups import measurement_groups
 from node.results.report_items import WrittenSegmentation
 from node.results.source import source_instances
 from node.results.stamp import constructor_values, series_description, series_number, stamp
 from node.results.uids import device_uid
-from pipelines.contract import Findings, SourceSeries
+from pipelines.contract import Findings
 
 
 def structured_report(findings: Findings, written: tuple[WrittenSegmentation, ...], context: ResultContext) -> Dataset:
     """The report of one study; `written` has one entry per segmentation of the findings."""
     header = findings.segmentations[0].source.headers[0]
-    images = _library_images(findings)
+    images = _images(findings)
     evidence = images + [item.seg for item in written if item.seg is not None]
     report = MeasurementReport(
         observation_context=_observer(context),
         procedure_reported=procedure_reported(str(header.get("Modality") or "")),
         imaging_measurements=measurement_groups(findings, written, context),  # type: ignore[arg-type]
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=images,
     )
-    report[0].ContentSequence.append(_evaluations(findings, context))
+    items = report[0].ContentSequence
+    measured = next(n for n, item in enumerate(items) if item.name == codes.DCM.ImagingMeasurements)
+    items.insert(measured, _image_library(images))
+    items.append(_evaluations(findings, context))
     dataset = Comprehensive3DSR(
         evidence=evidence,
         content=report,
@@ -101,38 +107,39 @@ def _evaluations(findings: Findings, context: ResultContext) -> ContainerContent
     return container
 
 
-def _library_images(findings: Findings) -> list[Dataset]:
-    """Header-only views for the Image Library, each instance once, with the geometry its template asks for."""
-    images: dict[str, Dataset] = {}
-    for segmentation in findings.segmentations:
-        source = segmentation.source
-        geometry = _slice_geometry(source)
-        for index, instance in enumerate(source_instances(source)):
-            view = instance.view
-            if geometry is not None:
-                _add_slice_geometry(view, geometry, index)
-            else:
-                # TID 1604 descriptors need one plane per instance; the template is chosen by this attribute alone.
-                view.Modality = "OT"
-            images.setdefault(str(view.SOPInstanceUID), view)
-    return list(images.values())
+def _images(findings: Findings) -> list[Dataset]:
+    """Header-only views of the source images, each once."""
+    views = (i.view for s in findings.segmentations for i in source_instances(s.source))
+    return list({str(view.SOPInstanceUID): view for view in views}.values())
 
 
-def _slice_geometry(source: SourceSeries) -> PlaneGeometry | None:
-    if source.planar or source.frames[0].frame_number is not None:
-        return None
-    try:
-        return plane_geometry(source)
-    except PermanentError:
-        return None
+def _image_library(images: Sequence[Dataset]) -> ContainerContentItem:
+    """TID 1600: a group for each series, with what is true of all of its images, and the images (TID 1601)."""
+    series: dict[str, list[Dataset]] = {}
+    for image in images:
+        series.setdefault(str(image.SeriesInstanceUID), []).append(image)
+    library = ContainerContentItem(codes.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS)
+    library.ContentSequence = ContentSequence([_library_group(group) for group in series.values()])
+    return library
 
 
-def _add_slice_geometry(view: Dataset, geometry: PlaneGeometry, index: int) -> None:
-    view.FrameOfReferenceUID = geometry.frame_of_reference_uid
-    view.PixelSpacing = list(geometry.pixel_spacing_mm)
-    view.SliceThickness = geometry.slice_thickness_mm or geometry.spacing_mm or 0.0
-    view.ImagePositionPatient = [round(float(v), 6) for v in geometry.positions_mm[index]]
-    view.ImageOrientationPatient = [round(v, 6) for v in geometry.orientation]
+def _library_group(images: Sequence[Dataset]) -> ContainerContentItem:
+    described = Dataset()
+    for keyword in ("SOPClassUID", "Rows", "Columns"):
+        described.add(images[0][keyword])
+    # By any other modality highdicom would ask for a position (TID 1604), which no two slices share.
+    described.Modality = "OT"
+    source = CodedConcept.from_code(SOURCE)
+    group = ContainerContentItem(codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS)
+    group.ContentSequence = ContentSequence([
+        *ImageLibraryEntryDescriptors(described),
+        *(
+            ImageContentItem(source, image.SOPClassUID, image.SOPInstanceUID,
+                             relationship_type=RelationshipTypeValues.CONTAINS)
+            for image in images
+        ),
+    ])  # fmt: skip
+    return group
 
 
 def _predecessors(header: Dataset, context: ResultContext) -> list[Dataset] | None:

@@ -111,6 +111,24 @@ def source_instances(source: SourceSeries) -> list[SourceInstance]:
     return [SourceInstance(header, _view(source, header)) for header in source.headers]
 
 
+def source_references(source: SourceSeries) -> list[Dataset]:
+    """Items of a sequence of references to the source's objects (PS3.3 10.8), one per object."""
+    classes = {frame.sop_instance_uid: frame.sop_class_uid for frame in source.frames}
+    items = []
+    for header in source.headers:
+        item = Dataset()
+        item.ReferencedSOPInstanceUID = require(header, "SOPInstanceUID")
+        known = classes.get(item.ReferencedSOPInstanceUID, source.frames[0].sop_class_uid)
+        item.ReferencedSOPClassUID = require(header, "SOPClassUID", known)
+        items.append(item)
+    return items
+
+
+def first_instance(source: SourceSeries) -> SourceInstance:
+    """The first of the source's objects; see `source_instances`."""
+    return SourceInstance(source.headers[0], _view(source, source.headers[0]))
+
+
 def identity(header: Dataset) -> Dataset:
     """Patient and study attributes of a header that a result carries, legal ones unchanged."""
     found = Dataset()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -63,6 +64,21 @@ class LesionMap:
     lesions: tuple[Lesion, ...]
     left_out: int = 0
 
+    @cached_property
+    def grown(self) -> np.ndarray:
+        """The label map with `GROW_MM` of surroundings to each lesion, the nearest one's where several are near."""
+        reach = [max(1, int(np.ceil(GROW_MM / spacing))) for spacing in self.lattice.spacing_mm]
+        grown, nearest_mm = self.labels.copy(), np.full(self.labels.shape, np.inf, np.float32)
+        for lesion in self.lesions:
+            box = tuple(slice(max(0, b.start - r), b.stop + r) for b, r in zip(lesion.box, reach, strict=True))
+            distance = ndimage.distance_transform_edt(
+                self.labels[box] != lesion.number, sampling=self.lattice.spacing_mm
+            )
+            nearer = (distance <= GROW_MM) & (distance < nearest_mm[box])
+            grown[box][nearer] = lesion.number
+            nearest_mm[box][nearer] = distance[nearer]
+        return grown
+
 
 def find_lesions(probabilities: np.ndarray, lattice: Lattice, threshold: float = THRESHOLD) -> LesionMap:
     """Join pixels into lesions.
@@ -95,9 +111,7 @@ def onto_source(found: LesionMap, probabilities: np.ndarray, source: Lattice) ->
     lattice = found.lattice
     spread = _voxels(_smoothed(probabilities, lattice, source), lattice)
     inside = resample(spread, source, 0.0) >= THRESHOLD
-    reach = max(1, int(np.ceil(GROW_MM / min(lattice.spacing_mm[1:]))))
-    grown = _voxels(_grown(found.labels, reach, lattice.spacing_mm), lattice)
-    labels = np.where(inside, resample_labels(grown, source), 0).astype(np.uint16)
+    labels = np.where(inside, resample_labels(_voxels(found.grown, lattice), source), 0).astype(np.uint16)
     present = set(np.unique(labels).tolist())
     for lesion in found.lesions:
         if lesion.number not in present:
@@ -132,21 +146,3 @@ def _smoothed(probabilities: np.ndarray, lattice: Lattice, source: Lattice) -> n
     # A box of width w has the variance w^2 / 12.
     sigma = np.sqrt(np.array(extra) / 12)
     return ndimage.gaussian_filter(values, sigma) if sigma.max() > 0.3 else values
-
-
-def _grown(labels: np.ndarray, reach: int, spacing_mm: Sequence[float]) -> np.ndarray:
-    """Give the surroundings of each lesion its number, the nearest lesion's where several are near."""
-    grown = labels.copy()
-    filled = np.argwhere(labels.any((1, 2)))
-    if not filled.size:
-        return grown
-    rows, columns = np.flatnonzero(labels.any((0, 2))), np.flatnonzero(labels.any((0, 1)))
-    deep = max(1, int(np.ceil(GROW_MM / spacing_mm[0])))
-    part = (
-        slice(max(0, int(filled[0, 0]) - deep), int(filled[-1, 0]) + deep + 1),
-        slice(max(0, int(rows[0]) - reach), int(rows[-1]) + reach + 1),
-        slice(max(0, int(columns[0]) - reach), int(columns[-1]) + reach + 1),
-    )
-    distance, nearest = ndimage.distance_transform_edt(labels[part] == 0, sampling=spacing_mm, return_indices=True)
-    grown[part] = np.where(distance <= GROW_MM, labels[part][tuple(nearest)], 0)
-    return grown

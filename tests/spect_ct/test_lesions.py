@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from pipelines.spect_ct.grid import Lattice
-from pipelines.spect_ct.lesions import find_lesions, onto_source
+from pipelines.spect_ct.lesions import GROW_MM, find_lesions, onto_source
 from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field
 
 GRID = Field((38, 256, 256), (3.0, 1.0, 1.0), (-127.5, -127.5, -55.5))
@@ -47,6 +48,20 @@ def test_stray_pixels_and_unsure_pieces_are_no_lesions():
     values[5, 50:52, 50:54] = 0.99
     values[20, 100:120, 100:120] = 0.55
     assert find_lesions(values, lattice(GRID)).lesions == ()
+
+
+def test_surroundings_go_to_the_nearest_lesion_and_end_after_eight_millimetres():
+    values = np.zeros(GRID.shape, np.float16)
+    values[10:14, 100:106, 100:106] = 1.0
+    values[11:18, 104:120, 112:124] = 1.0
+    values[0:3, 0:9, 250:256] = 1.0
+    found = find_lesions(values, lattice(GRID))
+    mm = np.stack([ndimage.distance_transform_edt(found.labels != n, sampling=GRID.spacing_mm) for n in (1, 2, 3)])
+    nearest, grown = mm.min(axis=0), found.grown
+    assert ((grown > 0) == (nearest <= GROW_MM)).all() and (nearest[grown > 0] > 0).any()
+    chosen = np.take_along_axis(mm, np.maximum(grown.astype(int), 1)[None] - 1, axis=0)[0]
+    assert np.allclose(chosen[grown > 0], nearest[grown > 0])
+    assert np.array_equal(grown[found.labels > 0], found.labels[found.labels > 0])
 
 
 @pytest.mark.parametrize("field", [CT_FIELD, SPECT_FIELD], ids=["ct", "spect"])
