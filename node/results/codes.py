@@ -32,7 +32,7 @@ QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
 LIMITATION = Code("LIMITATION", PRIVATE_SCHEME, "Limitation of the analysis")
 RESEARCH_USE = Code("RESEARCH-USE", PRIVATE_SCHEME, "Research use statement")
-SOURCE = Code("260753009", "SCT", "Source")
+SOURCE = Code("260753009", "SCT", "Source (attribute)")
 LOCATION = Code("LOCATION", PRIVATE_SCHEME, "Location in words")
 PICTURE_NUMBER = Code("PICTURE-NUMBER", PRIVATE_SCHEME, "Number on the overlay picture")
 

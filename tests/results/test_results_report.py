@@ -29,6 +29,7 @@ from tests.results.result_sources import (
     planar_source,
     whole_body,
 )
+from tests.results.test_results_many_segments import sagittal, spine
 
 
 def report_of(findings: Findings, **changes: object) -> Dataset:
@@ -225,6 +226,25 @@ def test_the_report_lists_source_and_segmentation_as_evidence(planar: Findings) 
         for instance in series.ReferencedSOPSequence
     }
     assert evidence == {planar.segmentations[0].source.frames[0].sop_instance_uid, objects[0].sop_instance_uid}
+
+
+def test_the_image_library_has_each_image_once_by_series_and_describes_a_series_once() -> None:
+    findings = spine(sagittal())
+    content = report_of(findings).ContentSequence
+    order = [concept(item) for item in content]
+    assert order.index("111028") < order.index("126010"), "TID 1500: the library before what was measured"
+    (group,) = content[order.index("111028")].ContentSequence
+    assert concept(group) == "126200"
+    listed = [i.ReferencedSOPSequence[0] for i in items(group, "IMAGE")]
+    headers = findings.segmentations[0].source.headers
+    assert [(r.ReferencedSOPClassUID, r.ReferencedSOPInstanceUID) for r in listed] == [
+        (h.SOPClassUID, h.SOPInstanceUID) for h in headers
+    ]
+    assert not any("ContentSequence" in i for i in items(group, "IMAGE"))
+    (modality,) = items(group, "CODE")
+    assert modality.ConceptCodeSequence[0].CodeValue == "MR"
+    sizes = {concept(i): int(i.MeasuredValueSequence[0].NumericValue) for i in items(group, "NUM")}
+    assert sizes == {"110910": headers[0].Rows, "110911": headers[0].Columns}
 
 
 def test_a_predecessor_without_a_report_leaves_the_sequence_out(planar: Findings) -> None:
