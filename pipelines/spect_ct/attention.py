@@ -34,16 +34,30 @@ class SqueezeExcitation(nn.Module):
 
 
 class _Gate(nn.Module):
-    """One branch: Z-pool over axis 1, 7 x 7 convolution, batch normalisation, sigmoid; gates its input."""
+    """One branch: 7 x 7 convolution of what was pooled, batch normalisation, sigmoid: (n, 2, a, b) -> (n, 1, a, b)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(2, 1, TRIPLET_KERNEL, padding=TRIPLET_KERNEL // 2, bias=False)
         self.norm = nn.BatchNorm2d(1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
-        return x * torch.sigmoid(self.norm(self.conv(pooled)))
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.norm(self.conv(pooled)))
+
+
+def _z_pool(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return the maximum and mean along an axis of (n, channels, rows, columns), stacked in second place.
+
+    The other axes are rows and columns (axis 1), channels and columns (2), rows and channels (3).
+    """
+    if x.is_contiguous(memory_format=torch.channels_last):
+        # The same numbers in the order of memory: torch takes a maximum across it twenty times as slowly.
+        held = x.permute(0, 2, 3, 1)
+        along = {1: 3, 2: 1, 3: 2}[axis]
+        pooled = torch.stack([held.amax(along), held.mean(along)], 1)
+        return pooled.transpose(2, 3) if axis == 2 else pooled
+    pooled = torch.stack([x.amax(axis), x.mean(axis)], 1)
+    return pooled.transpose(2, 3) if axis == 3 else pooled
 
 
 class TripletAttention(nn.Module):
@@ -60,7 +74,8 @@ class TripletAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return the gated map."""
-        # Each branch needs the axis that it pools in second place, and turns its result back.
-        over_height = self.channel_width(x.transpose(1, 2)).transpose(1, 2)
-        over_width = self.height_channel(x.transpose(1, 3)).transpose(1, 3)
-        return (over_height + over_width + self.height_width(x)) / 3
+        # The gates are small maps and are added first: turning and gating the large one three times takes far longer.
+        channel_width = self.channel_width(_z_pool(x, 2)).transpose(1, 2)
+        height_channel = self.height_channel(_z_pool(x, 3)).permute(0, 3, 2, 1)
+        height_width = self.height_width(_z_pool(x, 1))
+        return x * (channel_width / 3 + height_channel / 3 + height_width / 3)

@@ -74,10 +74,11 @@ def hand_gate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return x / (1 + np.exp(-mixed / np.sqrt(1 + 1e-5)))
 
 
-def test_triplet_attention_is_the_mean_of_three_gates_worked_out_by_hand():
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_triplet_attention_is_the_mean_of_three_gates_worked_out_by_hand(order: torch.memory_format):
     torch.manual_seed(1)
     attention = TripletAttention().eval()
-    x = torch.randn(1, 5, 6, 7)
+    x = torch.randn(1, 5, 6, 7).to(memory_format=order)
     kernels = [getattr(attention, name).conv.weight.detach().numpy()[0]
                for name in ("channel_width", "height_channel", "height_width")]  # fmt: skip
     a = x[0].numpy().astype(float)
