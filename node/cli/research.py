@@ -71,6 +71,11 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
     "the operating point of the weights in --start.",
 )
 @click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    help="bone-scan, lumbar: the highest learning rate (the preset's).",
+)
+@click.option(
     "--labelled-fraction",
     type=click.FloatRange(0, 1),
     help="thorax: share of the patients whose labels are used (0.37).",
@@ -91,6 +96,7 @@ def train(
     start: Path | None,
     first: int | None,
     only: str | None,
+    learning_rate: float | None,
     labelled_fraction: float | None,
     aggregated: bool,
     patients: int | None,
@@ -106,6 +112,7 @@ def train(
             "--start": (start, ("bone-scan", "lumbar", "spect-ct")),
             "--first": (first, ("bone-scan",)),
             "--only": (only, ("bone-scan", "lumbar", "spect-ct")),
+            "--learning-rate": (learning_rate, ("bone-scan", "lumbar")),
             "--labelled-fraction": (labelled_fraction, ("thorax",)),
             "--aggregated": (aggregated, ("thorax",)),
         },
@@ -119,7 +126,7 @@ def train(
                 raise click.UsageError(f"--only {only}: lumbar knows cache, coarse, fine and ribs")
             from pipelines.lumbar.train import train as train_lumbar
 
-            cards = train_lumbar(**common, start=start, only=only or "")
+            cards = train_lumbar(**common, start=start, only=only or "", learning_rate=learning_rate)
         elif pipeline == "spect-ct":
             if only not in (None, "cache", "network"):
                 raise click.UsageError(f"--only {only}: spect-ct knows cache and network")
@@ -139,7 +146,8 @@ def train(
                 raise click.UsageError("--only operating-point: --start names the folder of the weights")
             from pipelines.bone_scan.train import train as train_bone_scan
 
-            cards = (train_bone_scan(**common, start=start, first=first or 0, only=only or ""),)
+            more = {"first": first or 0, "learning_rate": learning_rate}
+            cards = (train_bone_scan(**common, start=start, only=only or "", **more),)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
     if cards:
