@@ -146,7 +146,7 @@ def train(
                 raise click.UsageError("--only operating-point: --start names the folder of the weights")
             from pipelines.bone_scan.train import train as train_bone_scan
 
-            more = {"first": first or 0, "learning_rate": learning_rate}
+            more: dict[str, Any] = {"first": first or 0, "learning_rate": learning_rate}
             cards = (train_bone_scan(**common, start=start, only=only or "", **more),)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")
