@@ -18,7 +18,6 @@ from functools import cached_property
 import numpy as np
 from pydicom import Dataset
 from pydicom.sr.coding import Code
-from scipy import ndimage
 
 Box = tuple[slice, slice, slice]
 """Frames, rows and columns of a part of a label map."""
@@ -136,6 +135,8 @@ class Segmentation:
 
         Looked for once: with many segments on a long series, comparing the whole map for each of them takes minutes.
         """
+        from scipy import ndimage  # the listener imports this module and never needs it
+
         found = ndimage.find_objects(self.label_map)
         return {number: (box[0], box[1], box[2]) for number, box in enumerate(found, 1) if box is not None}
 
