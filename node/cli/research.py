@@ -63,7 +63,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
     type=click.Path(exists=True, path_type=Path),
     help="bone-scan, lumbar, spect-ct: folder of weights to go on from (random ones by default).",
 )
-@click.option("--first", type=click.IntRange(min=0), help="bone-scan: seed of the first simulated patient (0).")
+@click.option("--first", type=click.IntRange(min=0), help="bone-scan, spect-ct: seed of the first patient (0).")
 @click.option(
     "--only",
     type=click.Choice(["cache", "coarse", "fine", "ribs", "network", "operating-point"]),
@@ -73,7 +73,7 @@ def phantom(kind: str, count: int, seed: int, out_dir: Path, companions: bool) -
 @click.option(
     "--learning-rate",
     type=click.FloatRange(0, min_open=True),
-    help="bone-scan, lumbar: the highest learning rate (the preset's).",
+    help="bone-scan, lumbar, spect-ct: the highest learning rate (the preset's).",
 )
 @click.option(
     "--labelled-fraction",
@@ -110,9 +110,9 @@ def train(
         pipeline,
         {
             "--start": (start, ("bone-scan", "lumbar", "spect-ct")),
-            "--first": (first, ("bone-scan",)),
+            "--first": (first, ("bone-scan", "spect-ct")),
             "--only": (only, ("bone-scan", "lumbar", "spect-ct")),
-            "--learning-rate": (learning_rate, ("bone-scan", "lumbar")),
+            "--learning-rate": (learning_rate, ("bone-scan", "lumbar", "spect-ct")),
             "--labelled-fraction": (labelled_fraction, ("thorax",)),
             "--aggregated": (aggregated, ("thorax",)),
         },
@@ -132,7 +132,8 @@ def train(
                 raise click.UsageError(f"--only {only}: spect-ct knows cache and network")
             from pipelines.spect_ct.train import train as train_spect_ct
 
-            cards = train_spect_ct(**common, start=start, only=only or "")
+            more: dict[str, Any] = {"first": first or 0, "learning_rate": learning_rate}
+            cards = train_spect_ct(**common, start=start, only=only or "", **more)
         elif pipeline == "thorax":
             from pipelines.thorax.train import PAPERS_FRACTION
             from pipelines.thorax.train import train as train_thorax
@@ -146,7 +147,7 @@ def train(
                 raise click.UsageError("--only operating-point: --start names the folder of the weights")
             from pipelines.bone_scan.train import train as train_bone_scan
 
-            more: dict[str, Any] = {"first": first or 0, "learning_rate": learning_rate}
+            more = {"first": first or 0, "learning_rate": learning_rate}
             cards = (train_bone_scan(**common, start=start, only=only or "", **more),)
     for card in cards:
         click.echo(f"{out_dir / card.name}.safetensors  {card.steps} steps  sha256 {card.sha256[:12]}")

@@ -35,17 +35,6 @@ def row_errors(network: Network, views: Sequence[TrainingView], progress: Progre
     return errors
 
 
-def view_weights(errors: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the probability of drawing each view: by the square root of its errors, float64 (views,), sum 1.
-
-    In proportion to the errors themselves the few patients full of metastases would be drawn again and again.
-    """
-    weights = np.sqrt([float(error.sum()) for error in errors])
-    if not weights.sum() > 0:
-        return np.full(len(errors), 1.0 / len(errors))
-    return np.asarray(weights / weights.sum())
-
-
 def _errors_of(network: Network, view: TrainingView) -> np.ndarray:
     level = view.level.astype(np.float32)
     channels = np.stack([*(window(level, factor) for factor in WINDOW_FACTORS), compressed(level)])

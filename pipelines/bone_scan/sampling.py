@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from pipelines.bone_scan.hard_places import view_weights
 from pipelines.bone_scan.tiles import TILE_PIXELS
 from pipelines.planar.dataset import TrainingPatient, TrainingView
 from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.training.augment import AugmentSettings, augment
+from pipelines.training.errors import drawing_chances
 
 METASTASIS, BLADDER = 1, 2
 LESION_SHARE, BLADDER_SHARE = 0.5, 0.15
@@ -64,7 +64,7 @@ class TileSampler:
         errors: Sequence[np.ndarray] | None = None,
     ) -> None:
         self.errors = errors
-        self.chances = None if errors is None else view_weights(errors)
+        self.chances = None if errors is None else drawing_chances(errors)
         self.views = [view for patient in patients for view in patient.views]
         self.rows_of = [{k: _rows_with(view, k) for k in (METASTASIS, BLADDER)} for view in self.views]
         self.with_label = {k: [i for i, rows in enumerate(self.rows_of) if rows[k].size] for k in (METASTASIS, BLADDER)}

@@ -24,7 +24,7 @@ from pipelines.training.processes import fill_cache
 if TYPE_CHECKING:
     from pipelines.phantoms.spect_ct.patient import SpectCtPatient
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 DEFAULT_CACHE = Path(".cache")
 SCALE = 2000.0
 """Inputs are kept as int16 of so many steps per unit: z-scores up to 16, finer than any noise."""
@@ -35,7 +35,7 @@ NEGATIVE_SHARE = 0.3
 """Slices without any lesion, as a share of all that are kept: the paper trains on lesions only, and a network that
 never saw anything else marks something everywhere."""
 
-FEWEST_NEGATIVES = 6
+FEWEST_NEGATIVES = 12
 MOST_SLICES = 60
 
 Progress = Callable[[float, str], None]

@@ -1,8 +1,9 @@
 """What the network sees while it learns: crops out of cached slices, augmented, each shown for one of the three uses.
 
-use -> patient -> a lesion that the use shows, near the middle of the crop (or, for some, a place on a slice that shows
-it none) -> rotated, scaled, mirrored, once -> appearance of each modality (gain, offset, blur, noise) -> the modality
-that the use does not have set to 0. Truth is that of the use: the outline on SPECT, on CT, or on the fused images.
+use -> patient -> a lesion that the use shows, near the middle of the crop (or, for some, a warm or dense place on a
+slice that shows it none; or, where that is known, a place where weights to go on from err) -> rotated, scaled,
+mirrored, once -> appearance of each modality (gain, offset, blur, noise) -> the modality that the use does not have set
+to 0. Truth is that of the use: the outline on SPECT, on CT, or on the fused images.
 
 The paper's augmentation is rotation within 15 degrees, mirroring both ways and Gaussian noise; the rest is for what
 differs between scanners. Mirroring is the same for both modalities.
@@ -19,8 +20,11 @@ import numpy as np
 import torch
 
 from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, Spot, read_patient
+from pipelines.spect_ct.hard_places import ERROR_BLOCK, warm_or_dense
+from pipelines.spect_ct.search import BLOCK
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, shown
 from pipelines.training.augment_slices import blur, sample_image, sample_labels, sampling_grid
+from pipelines.training.errors import drawing_chances
 
 SINGLE_MIX: Mapping[str, float] = {SPECT: 0.5, CT: 0.5}
 """Before the transfer: one network learns both modalities, one at a time."""
@@ -31,6 +35,8 @@ FUSED_MIX: Mapping[str, float] = {FUSED: 0.6, SPECT: 0.2, CT: 0.2}
 PAIRS_ONLY: Mapping[str, float] = {FUSED: 1.0}
 
 LARGEST_JITTER_MM = 64.0
+HARD_SHARE = 0.5
+"""Share of the crops that lie where the weights to go on from err, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ class CropSampler:
     """Draws batches from the patients of a cache.
 
     `next` gives input float32 (n, 2, side, side) and truth float32 (n, 1, side, side). Patients are drawn alike, then
-    their lesions alike, whatever their size; of a lesion its larger sections more often.
+    their lesions alike, whatever their size; of a lesion its larger sections more often. `errors`:
+    `hard_places.slice_errors` of the patients, None where nothing is known.
 
     Raises
     ------
@@ -81,7 +88,7 @@ class CropSampler:
 
     def __init__(
         self, folder: Path, seeds: Sequence[int], mix: Mapping[str, float], settings: SampleSettings, batch: int,
-        seed: int,
+        seed: int, errors: Sequence[np.ndarray] | None = None,
     ) -> None:  # fmt: skip
         if not seeds:
             raise FileNotFoundError(f"{folder} holds none of the patients asked for; build the cache first")
@@ -89,6 +96,8 @@ class CropSampler:
         self.rng = np.random.default_rng(seed)
         self.uses, self.odds = list(mix), np.array(list(mix.values())) / sum(mix.values())
         self.held = [_hold(read_patient(folder, one)) for one in seeds]
+        self.errors = errors
+        self.chances = None if errors is None else drawing_chances(errors)
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         return self
@@ -100,6 +109,8 @@ class CropSampler:
 
     def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         use = str(self.rng.choice(self.uses, p=self.odds))
+        if self.errors is not None and self.rng.random() < HARD_SHARE:
+            return self._draw_hard(use, self.errors)
         negative = self.rng.random() < self.settings.negatives
         holders = [one for one in self.held if (one.empty[use] if negative else one.lesions[use])]
         if not holders:
@@ -109,11 +120,29 @@ class CropSampler:
         if negative or not lesions:
             slices = held.empty[use] or list(range(len(held.patient.layers)))
             number = slices[int(self.rng.integers(len(slices)))]
-            return draw_crop(held.patient, number, use, None, self.settings, self.rng)
+            return draw_crop(held.patient, number, use, self._confounder(held, number, use), self.settings, self.rng)
         sections = lesions[int(self.rng.integers(len(lesions)))]
         sizes = np.sqrt([spot.pixels for spot in sections])
         spot = sections[int(self.rng.choice(len(sections), p=sizes / sizes.sum()))]
         return draw_crop(held.patient, spot.slice, use, (spot.row, spot.column), self.settings, self.rng)
+
+    def _draw_hard(self, use: str, errors: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw a block of a patient's slices as often as it is wrong."""
+        index = int(self.rng.choice(len(self.held), p=self.chances))
+        wrong = errors[index].astype(np.float64)
+        total = wrong.sum()
+        block = int(self.rng.choice(wrong.size, p=wrong.reshape(-1) / total if total > 0 else None))
+        number, row, column = (int(i) for i in np.unravel_index(block, wrong.shape))
+        about = ((row + 0.5) * ERROR_BLOCK, (column + 0.5) * ERROR_BLOCK)
+        return draw_crop(self.held[index].patient, number, use, about, self.settings, self.rng)
+
+    def _confounder(self, held: _Held, number: int, use: str) -> tuple[float, float] | None:
+        """Return a place on a slice that is warm or dense; None where there is none."""
+        places = np.argwhere(warm_or_dense(held.patient.layers[number : number + 1], use)[0])
+        if not len(places):
+            return None
+        row, column = places[int(self.rng.integers(len(places)))]
+        return float(row + 0.5) * BLOCK, float(column + 0.5) * BLOCK
 
 
 def draw_crop(

@@ -5,10 +5,11 @@ simulated patients (`dataset`, cached on disk) -> crops (`sampling`) -> Dice -> 
 Transfer learning as the paper has it (pretrained on CT and on SPECT, fine-tuned on fused images), in one network: the
 "single" stage shows samples (SPECT, 0) and (0, CT), the "fused" stage mostly pairs, and each alone now and then, so
 that one set of weights serves all three uses. `transfer=False` trains on the fused stage's samples from the start, for
-as many steps in all: what the comparison needs. Training that goes on from weights has the fused stage alone.
+as many steps in all: what the comparison needs. Training that goes on from weights has the fused stage alone, and half
+of its crops lie where they err (`hard_places`).
 
 `paper` keeps what the paper states (Dice, Adam at 1e-4, 256 x 256) and what it leaves open as models of its kind have
-it (batch 16, 100 epochs). `default` is for two CPU cores: crops of 96 x 96, which cost a seventh, AdamW at 1.5e-3
+it (batch 16, 100 epochs). `default` is for two CPU cores: crops of 128 x 128, which cost a quarter, AdamW at 1.5e-3
 with a cosine schedule (1e-4 from random weights learns too little in so few steps), a moving average of the weights,
 and cross-entropy beside Dice, which alone says nothing about slices without a lesion. Metrics in the card come from
 `evaluate`, never from training. Results of simulated patients say nothing about real ones.
@@ -21,18 +22,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.losses import DiceLoss
+from safetensors.numpy import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
 from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, load_model, save_model
-from pipelines.spect_ct.dataset import DEFAULT_CACHE, build_cache, cache_folder, cached_seeds
-from pipelines.spect_ct.engine import MODEL
+from pipelines.spect_ct.dataset import DEFAULT_CACHE, build_cache, cache_folder, cached_seeds, read_patient
+from pipelines.spect_ct.engine import MODEL, LesionEngine
+from pipelines.spect_ct.hard_places import slice_errors
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet
-from pipelines.spect_ct.sampling import FUSED_MIX, PAPER_SAMPLES, SINGLE_MIX, CropSampler, SampleSettings
+from pipelines.spect_ct.sampling import FUSED_MIX, HARD_SHARE, PAPER_SAMPLES, SINGLE_MIX, CropSampler, SampleSettings
 from pipelines.training.cards import went_on_from
 from pipelines.training.loop import LoopSettings, Trainer
 
@@ -75,7 +79,7 @@ PRESETS: Mapping[str, Preset] = {
     ),
     "default": Preset(
         LoopSettings(steps=3000, optimiser="adamw", learning_rate=1.5e-3, schedule="cosine", warmup=20, average=0.98),
-        SampleSettings(side=96),
+        SampleSettings(),
         8,
         7e-4,
         1.0,
@@ -109,6 +113,8 @@ def train(
     only: str = "",
     seconds: float = 0.0,
     start: Path | None = None,
+    first: int = 0,
+    learning_rate: float | None = None,
     transfer: bool = True,
     cache: Path = DEFAULT_CACHE,
     workers: int = 2,
@@ -119,12 +125,14 @@ def train(
 
     Parameters
     ----------
-    preset : "default" or "paper". patients : simulated patients (seeds 0 to patients - 1) to learn from.
+    preset : "default" or "paper". patients : simulated patients to learn from, seeds from `first` on.
     steps : of both stages together, None for the preset's. seconds : wall-clock limit in all, 0 for none; the schedule
         then follows the clock.
     out : folder of the weights; checkpoints go to `out`/runs, and a run found there is resumed.
     only : "cache" to simulate the patients and stop, "network" to train on what the cache holds of them, "" for both.
-    start : folder of weights to go on from, None for random ones. transfer : False to begin with pairs at once.
+    start : folder of weights to go on from, None for random ones; half of the crops then lie where they err, for which
+    `first` should be a patient that they have not seen.
+    learning_rate : None for the preset's. transfer : False to begin with pairs at once.
 
     Returns
     -------
@@ -147,23 +155,25 @@ def train(
     where = prepare_process(ComputeOptions(device=device, threads=threads)).name
     folder = cache_folder(cache, "train")
     if only != "network":
-        build_cache(cache, range(patients), "train", workers, _part(progress, 0.0, 0.1))
+        build_cache(cache, range(first, first + patients), "train", workers, _part(progress, 0.0, 0.1))
     if only == "cache":
         return ()
-    seeds = [one for one in cached_seeds(folder) if one < patients]
+    seeds = [one for one in cached_seeds(folder) if first <= one < first + patients]
     settings = PRESETS[preset]
     loop = replace(settings.loop, steps=steps or settings.loop.steps, seconds=seconds).on(where)
     torch.manual_seed(seed)
-    network, before = MTUNet(), None
+    network, before, errors = MTUNet(), None, None
     if start is not None:
         state, before = load_model(MODEL, [start])
         network.load_state_dict(state)
         transfer = False
-        settings = replace(settings, loop=replace(loop, learning_rate=settings.fine_tune_rate))
-    else:
-        settings = replace(settings, loop=loop)
+        loop = replace(loop, learning_rate=settings.fine_tune_rate)
+        errors = _errors(start, folder, seeds, out / "runs", where, _part(progress, 0.1, 0.15))
+    if learning_rate is not None:
+        loop = replace(loop, learning_rate=learning_rate)
+    settings = replace(settings, loop=loop)
     taken = fit_stages(network, folder, seeds, settings, out / "runs", seed, transfer, where,
-                       _part(progress, 0.1, 1.0))  # fmt: skip
+                       _part(progress, 0.15, 1.0), errors)  # fmt: skip
     card = _card(preset, settings.loop, seeds, seed, taken, transfer, before)
     return (save_model(network.state_dict(), card, out),)
 
@@ -178,8 +188,11 @@ def fit_stages(
     transfer: bool = True,
     device: str = "cpu",
     progress: TrainProgress | None = None,
+    errors: Sequence[np.ndarray] | None = None,
 ) -> int:
     """Train any network of two channels and one logit by the recipe; return the steps taken.
+
+    `errors`: as `CropSampler` has them.
 
     The network holds the weights to keep afterwards (the moving average where there is one).
     """
@@ -198,12 +211,27 @@ def fit_stages(
         trainer = Trainer(network, loop, runs / stage, device)
         drawn = trainer.progress.step if trainer.resume() else 0
         # A run that is taken up again goes on with other samples than it began with.
-        sampler = CropSampler(folder, seeds, mix, settings.samples, settings.batch, seed + 1000 * number + drawn)
+        sampler = CropSampler(folder, seeds, mix, settings.samples, settings.batch, seed + 1000 * number + drawn,
+                              errors)  # fmt: skip
         done = trainer.fit(iter(sampler), loss, _teller(progress, stage, loop, trainer, begun, part))
         if loop.average:
             network.load_state_dict(trainer.averaged_state())
         steps, begun = steps + done.step, begun + part
     return steps
+
+
+def _errors(
+    start: Path, folder: Path, seeds: Sequence[int], runs: Path, device: str, progress: TrainProgress | None
+) -> list[np.ndarray]:
+    """Where the weights to go on from err; kept beside the checkpoint, so that a resumed run need not look again."""
+    path = runs / f"errors-{min(seeds, default=0)}-{len(seeds)}.safetensors"
+    if path.exists():
+        return [array for _, array in sorted(load_file(path).items())]
+    engine = LesionEngine.load(ComputeOptions(device=device, weights_dir=start))
+    errors = slice_errors(engine, [read_patient(folder, one) for one in seeds], progress)
+    runs.mkdir(parents=True, exist_ok=True)
+    save_file({f"{number:06d}": array for number, array in enumerate(errors)}, path)
+    return errors
 
 
 def _teller(
@@ -233,6 +261,7 @@ def _card(
         "fine_tune_rate": settings.fine_tune_rate,
         "samples": asdict(settings.samples),
         **asdict(loop),
+        **({"hard_share": HARD_SHARE} if before is not None else {}),
         **went_on_from(before),
     }
     return ModelCard(

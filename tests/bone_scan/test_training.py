@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from pipelines.bone_scan.hard_places import CLASS_WEIGHT, row_errors, view_weights  # noqa: E402
+from pipelines.bone_scan.hard_places import CLASS_WEIGHT, row_errors  # noqa: E402
 from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
 from pipelines.bone_scan.sampling import AUGMENT, HARD_SHARE, TileSampler, tile_targets  # noqa: E402
 from pipelines.bone_scan.tiles import TILE_PIXELS  # noqa: E402
@@ -18,6 +18,7 @@ from pipelines.contract.weights import load_model  # noqa: E402
 from pipelines.phantoms.bone_scan import simulate_bone_scan  # noqa: E402
 from pipelines.planar.dataset import build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
 from pipelines.planar.levels import WINDOW_FACTORS, compressed, window  # noqa: E402
+from pipelines.training.errors import drawing_chances  # noqa: E402
 from pipelines.training.loop import LoopSettings, Trainer  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -108,8 +109,8 @@ def test_going_on_from_weights_looks_half_of_the_time_where_they_err(patients):
 
 
 def test_weights_without_errors_have_every_view_drawn_alike():
-    assert view_weights([np.zeros(300), np.zeros(300)]) == pytest.approx([0.5, 0.5])
-    assert view_weights([np.full(10, 0.1), np.full(10, 0.4)]) == pytest.approx([1 / 3, 2 / 3])
+    assert drawing_chances([np.zeros(300), np.zeros(300)]) == pytest.approx([0.5, 0.5])
+    assert drawing_chances([np.full(10, 0.1), np.full(10, 0.4)]) == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_the_loss_falls_in_a_tiny_run(patients, tmp_path):

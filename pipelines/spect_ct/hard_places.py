@@ -1,0 +1,80 @@
+"""Where weights that exist already err on cached slices: what training that goes on from them should see more of.
+
+Crops about lesions show such a network little of what it marks falsely: kidneys, joints, ribs, the shoulder blade.
+Before it goes on it looks at some slices of every patient, SPECT and CT together, as inference does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient
+from pipelines.spect_ct.search import BLOCK
+from pipelines.spect_ct.uses import FUSED, shown
+
+LOOKED_AT = 12
+"""Slices of a patient that are looked at, evenly spread over those kept: they resemble their neighbours."""
+
+ERROR_BLOCK = 16
+"""Pixels (mm) along the sides of the blocks in which errors are summed; the grid's sides are multiples of it."""
+
+WARM, DENSE = 0.5, 1.0
+"""Values of the network's input (z-scores; SPECT's after asinh) from which a place is warm, or dense as bone."""
+
+Progress = Callable[[float, str], None]
+
+
+class Network(Protocol):
+    """What errs: `engine.LesionEngine`."""
+
+    def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
+        """Return (slice, row, column) for inputs (slice, 2, row, column)."""
+
+
+def warm_or_dense(layers: np.ndarray, use: str = FUSED) -> np.ndarray:
+    """Return where, for a use, something could be mistaken for a lesion: bool (slice, rows / 4, columns / 4).
+
+    Parameters
+    ----------
+    layers : int16 (slice, layer, row, column), as cached.
+    """
+    sees_spect, sees_ct = shown(use)
+    spect, ct = (layers[:, channel, ::BLOCK, ::BLOCK] for channel in (0, 1))
+    found = np.zeros(spect.shape, bool)
+    if sees_spect:
+        found |= spect >= WARM * SCALE
+    if sees_ct:
+        found |= ct >= DENSE * SCALE
+    return found
+
+
+def slice_errors(
+    network: Network, patients: Sequence[CachedPatient], progress: Progress | None = None
+) -> list[np.ndarray]:
+    """Return, for each patient, how wrong the network is: float32 (slice, rows / 16, columns / 16).
+
+    The unit is pixels: sum over the block of |probability - truth|; 0 on slices that were not looked at.
+    """
+    errors = []
+    for number, patient in enumerate(patients):
+        errors.append(_errors_of(network, patient))
+        if progress is not None:
+            progress((number + 1) / len(patients), f"looked for errors in {number + 1} of {len(patients)} patients")
+    return errors
+
+
+def _errors_of(network: Network, patient: CachedPatient) -> np.ndarray:
+    layers = patient.layers
+    slices, _, rows, columns = layers.shape
+    shape = (rows // ERROR_BLOCK, ERROR_BLOCK, columns // ERROR_BLOCK, ERROR_BLOCK)
+    chosen = np.unique(np.linspace(0, slices - 1, LOOKED_AT).round().astype(int))
+    held = np.array(layers[chosen])
+    inputs = held[:, :2].astype(np.float32) / np.float32(SCALE)
+    found = network.probabilities(inputs, where=warm_or_dense(held)).astype(np.float32)
+    wrong = np.abs(found - (held[:, TRUTH_LAYER[FUSED]] > 0))
+    errors = np.zeros((slices, shape[0], shape[2]), np.float32)
+    errors[chosen] = wrong.reshape(len(chosen), *shape).sum((2, 4))
+    return errors
