@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from pipelines.bone_scan.tiles import TILE_PIXELS
+from pipelines.phantoms.truth import ROSE_MIN
 from pipelines.planar.dataset import TrainingPatient, TrainingView
 from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.training.augment import AugmentSettings, augment
@@ -38,10 +40,18 @@ AUGMENT = AugmentSettings(
     blur_pixels=2.2,
     blur_share=0.4,
     filter_pixels=2.0,
-    filter_share=0.35,
+    filter_share=0.5,
+    whole_share=0.6,
+    least_snr=ROSE_MIN,
 )
 """Most tiles are as noisy, as blurred or as smoothed as of a shorter scan, a thicker patient, another collimator or
-another scanner's filter."""
+another scanner's filter. What can no longer be seen then is no metastasis to learn (`lesion_snr`)."""
+
+SEEN_SNR = 1.2 * ROSE_MIN
+"""At its own counts every outline can be seen, whatever hot neighbours make of the estimate."""
+
+RING_PIXELS = 6
+"""Width of the ring about a lesion whose level stands for what would be there without it."""
 
 MIN_LABEL_PIXELS = 6
 """A tile counts as holding a metastasis or bladder from this many pixels on; less is a rim cut off by the border."""
@@ -66,6 +76,7 @@ class TileSampler:
         self.errors = errors
         self.chances = None if errors is None else drawing_chances(errors)
         self.views = [view for patient in patients for view in patient.views]
+        self.snr = [lesion_snr(view) for view in self.views]
         self.rows_of = [{k: _rows_with(view, k) for k in (METASTASIS, BLADDER)} for view in self.views]
         self.with_label = {k: [i for i, rows in enumerate(self.rows_of) if rows[k].size] for k in (METASTASIS, BLADDER)}
         self.batch = batch
@@ -78,17 +89,20 @@ class TileSampler:
 
     def __next__(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         picks = [self._pick() for _ in range(self.batch)]
-        levels = np.stack([_tile(view.level, row) for view, row in picks]).astype(np.float32)[:, None]
-        labels = np.stack([_tile(view.labels, row) for view, row in picks]).astype(np.int64)
-        units = np.array([view.counts_per_level for view, _ in picks], np.float32)
+        shown = [(self.views[index], row) for index, row in picks]
+        levels = np.stack([_tile(view.level, row) for view, row in shown]).astype(np.float32)[:, None]
+        labels = np.stack([_tile(view.labels, row) for view, row in shown]).astype(np.int64)
+        units = np.array([view.counts_per_level for view, _ in shown], np.float32)
+        snr = np.stack([_tile(self.snr[index], row) for index, row in picks]).astype(np.float32)
         tiles, names = augment(
-            torch.from_numpy(levels), torch.from_numpy(labels), torch.from_numpy(units), self.settings, self.generator
-        )
+            torch.from_numpy(levels), torch.from_numpy(labels), torch.from_numpy(units), self.settings, self.generator,
+            torch.from_numpy(snr),
+        )  # fmt: skip
         tiles = tiles.contiguous(memory_format=torch.channels_last)
         return tiles, names, tile_targets(names)
 
-    def _pick(self) -> tuple[TrainingView, int]:
-        """Draw a view and the first row of a tile in it."""
+    def _pick(self) -> tuple[int, int]:
+        """Draw a view, by its number, and the first row of a tile in it."""
         if self.errors is not None and self.rng.random() < HARD_SHARE:
             return self._pick_hard(self.errors)
         draw = self.rng.random()
@@ -96,27 +110,54 @@ class TileSampler:
         if wanted and self.with_label[wanted]:
             index = int(self.rng.choice(self.with_label[wanted]))
             return self._around(index, int(self.rng.choice(self.rows_of[index][wanted])))
-        view = self.views[int(self.rng.integers(len(self.views)))]
-        return view, int(self.rng.integers(0, view.level.shape[0] - TILE_PIXELS + 1))
+        index = int(self.rng.integers(len(self.views)))
+        return index, int(self.rng.integers(0, len(self.views[index].level) - TILE_PIXELS + 1))
 
-    def _pick_hard(self, errors: Sequence[np.ndarray]) -> tuple[TrainingView, int]:
+    def _pick_hard(self, errors: Sequence[np.ndarray]) -> tuple[int, int]:
         """Draw a row as often as it is wrong."""
         index = int(self.rng.choice(len(self.views), p=self.chances))
         rows = errors[index].astype(np.float64)
         total = rows.sum()
         return self._around(index, int(self.rng.choice(len(rows), p=rows / total if total > 0 else None)))
 
-    def _around(self, index: int, row: int) -> tuple[TrainingView, int]:
+    def _around(self, index: int, row: int) -> tuple[int, int]:
         """Return a view and the first row of a tile that holds a row of it, anywhere but at its edges."""
-        view = self.views[index]
         start = row - int(self.rng.integers(EDGE_PIXELS, TILE_PIXELS - EDGE_PIXELS))
-        return view, int(np.clip(start, 0, view.level.shape[0] - TILE_PIXELS))
+        return index, int(np.clip(start, 0, len(self.views[index].level) - TILE_PIXELS))
+
+
+def lesion_snr(view: TrainingView) -> np.ndarray:
+    """Return how far the metastasis that a pixel belongs to stands out of the noise, infinite elsewhere.
+
+    Signal to noise as in `phantoms.truth`, from the image itself: counts within the outline over those that the ring
+    about it leads one to expect, against the square root of all counts within. Outlines that touch are one.
+
+    Returns
+    -------
+    numpy.ndarray
+        float16 (rows, 256). With a share k of the counts it is sqrt(k) of that.
+    """
+    pieces, count = ndimage.label(view.labels == METASTASIS, np.ones((3, 3)))
+    found = np.full(view.labels.shape, np.inf, np.float16)
+    for number, (rows, columns) in enumerate(ndimage.find_objects(pieces, count), 1):
+        box = (_wider(rows), _wider(columns))
+        mask, level = pieces[box] == number, view.level[box].astype(np.float64)
+        ring = ndimage.binary_dilation(mask, iterations=RING_PIXELS) & (view.labels[box] == 0)
+        around = float(np.median(level[ring])) if ring.any() else 0.0
+        counts = level[mask].sum() * view.counts_per_level
+        signal = counts - around * mask.sum() * view.counts_per_level
+        found[box][mask] = max(SEEN_SNR, signal / np.sqrt(max(counts, 1.0)))
+    return found
 
 
 def tile_targets(labels: torch.Tensor) -> torch.Tensor:
     """Return, per tile of labels (n, h, w), whether it holds metastasis and bladder: float32 (n, 2)."""
     held = [(labels == k).flatten(1).sum(1) >= MIN_LABEL_PIXELS for k in (METASTASIS, BLADDER)]
     return torch.stack(held, 1).float()
+
+
+def _wider(part: slice) -> slice:
+    return slice(max(0, part.start - RING_PIXELS), part.stop + RING_PIXELS)
 
 
 def _tile(image: np.ndarray, row: int) -> np.ndarray:

@@ -4,7 +4,10 @@ Input is the count level (counts over a reference), so that display windows, dos
 window clips anything; output is what a network sees, in [0, 1], with 1 the hottest.
 
 Order: mirror -> rotate, scale, shift -> blur (collimator) -> fewer counts (noise) -> smoothing (the scanner's filter,
-which makes blobs of the noise) -> display window -> gamma.
+which makes blobs of the noise) -> whole counts (what is stored) -> display window -> gamma.
+
+A lesion that fewer counts drown in noise is no lesion to learn any more: where it is known how far each stands out
+(`snr`), its label goes with it, as the simulation's own truth has it (`phantoms.truth`).
 """
 
 from __future__ import annotations
@@ -18,6 +21,9 @@ from torch.nn import functional
 SMALLEST_BLUR = 0.5
 """Standard deviation in pixels: a narrower Gaussian changes nothing."""
 
+WHOLE_COUNTS = (0.4, 1.2)
+"""A stored count in counts of a pixel of the working grid: the scanner's own pixels are smaller or larger."""
+
 
 @dataclass(frozen=True)
 class AugmentSettings:
@@ -29,6 +35,8 @@ class AugmentSettings:
     dose : share of the counts kept, log-uniform from this value to 1 (drawn for `dose_share` of the tiles).
     blur_pixels : largest standard deviation of the extra blur (drawn for `blur_share` of the tiles).
     filter_pixels : the same of the smoothing after the noise (drawn for `filter_share`).
+    whole_share : share of the tiles that are rounded to whole counts.
+    least_snr : signal to noise below which a lesion cannot be seen.
     """
 
     rotate_deg: float = 10.0
@@ -44,6 +52,8 @@ class AugmentSettings:
     blur_share: float = 0.25
     filter_pixels: float = 1.5
     filter_share: float = 0.0
+    whole_share: float = 0.0
+    least_snr: float = 0.0
 
 
 def augment(
@@ -52,6 +62,7 @@ def augment(
     counts_per_level: torch.Tensor,
     settings: AugmentSettings,
     generator: torch.Generator,
+    snr: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Augment a batch.
 
@@ -60,16 +71,23 @@ def augment(
     levels : float32 (n, 1, h, w), counts over the reference level, not clipped.
     labels : int64 (n, h, w).
     counts_per_level : float32 (n,), counts in a pixel of level 1.
+    snr : float32 (n, h, w), signal to noise of the lesion that a pixel belongs to, infinite elsewhere; None if unknown.
 
     Returns
     -------
     tuple
         Network input float32 (n, channels, h, w) in [0, 1] and labels int64 (n, h, w).
     """
-    levels, labels = _move(levels, labels, settings, generator)
+    names = labels[:, None].float()
+    levels, moved = _move(levels, names if snr is None else torch.cat([names, snr[:, None]], 1), settings, generator)
+    labels = moved[:, 0].round().long()
     levels = _smooth(levels, settings.blur_share, settings.blur_pixels, generator)
-    levels = _thin(levels, counts_per_level, settings, generator)
+    kept = _kept(len(levels), settings, generator)
+    levels = _thin(levels, counts_per_level, kept, generator)
+    if snr is not None:
+        labels = labels.masked_fill(moved[:, 1] * kept[:, None, None].sqrt() < settings.least_snr, 0)
     levels = _smooth(levels, settings.filter_share, settings.filter_pixels, generator)
+    levels = _whole(levels, counts_per_level * kept, settings.whole_share, generator)
     count = len(levels)
     upper = _log_uniform(count, *settings.window, generator)[:, None] * torch.tensor(settings.windows)
     gamma = _log_uniform(count, *settings.gamma, generator)
@@ -91,7 +109,7 @@ def _log_uniform(count: int, low: float, high: float, generator: torch.Generator
 def _move(
     levels: torch.Tensor, labels: torch.Tensor, settings: AugmentSettings, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mirror, rotate, scale and shift; labels by nearest neighbour."""
+    """Mirror, rotate, scale and shift; labels, float32 (n, channels, h, w), by nearest neighbour."""
     count = len(levels)
     angle = torch.deg2rad(_uniform(count, -settings.rotate_deg, settings.rotate_deg, generator))
     scale = _log_uniform(count, *settings.scale, generator)
@@ -104,8 +122,7 @@ def _move(
     )
     grid = functional.affine_grid(matrix, list(levels.shape), align_corners=False)
     moved = functional.grid_sample(levels, grid, mode="bilinear", align_corners=False)
-    names = functional.grid_sample(labels[:, None].float(), grid, mode="nearest", align_corners=False)
-    return moved, names[:, 0].round().long()
+    return moved, functional.grid_sample(labels, grid, mode="nearest", align_corners=False)
 
 
 def _smooth(levels: torch.Tensor, share: float, largest: float, generator: torch.Generator) -> torch.Tensor:
@@ -127,17 +144,33 @@ def _smooth(levels: torch.Tensor, share: float, largest: float, generator: torch
     return result
 
 
+def _kept(count: int, settings: AugmentSettings, generator: torch.Generator) -> torch.Tensor:
+    """Draw the share of the counts that each tile keeps, (n,)."""
+    chosen = torch.rand(count, generator=generator) < settings.dose_share
+    kept = _log_uniform(count, settings.dose, 1.0, generator)
+    return torch.where(chosen, kept, 1.0)
+
+
 def _thin(
-    levels: torch.Tensor, counts_per_level: torch.Tensor, settings: AugmentSettings, generator: torch.Generator
+    levels: torch.Tensor, counts_per_level: torch.Tensor, kept: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Make a share of the tiles as noisy as with fewer counts.
+    """Make tiles as noisy as with a share of their counts.
 
     Keeping a share k of Poisson counts c and dividing by k adds the variance c (1 - k) / k; it is added as a
     Gaussian, which at these levels differs from a binomial draw only in single counts.
     """
-    count = len(levels)
-    chosen = (torch.rand(count, generator=generator) < settings.dose_share).float()
-    kept = _log_uniform(count, settings.dose, 1.0, generator)
-    variance = (1 - kept) / kept / counts_per_level.clamp(min=1e-3) * chosen
+    variance = (1 - kept) / kept / counts_per_level.clamp(min=1e-3)
     noise = torch.randn(levels.shape, generator=generator)
     return (levels + noise * (levels.clamp(min=0) * variance[:, None, None, None]).sqrt()).clamp(min=0)
+
+
+def _whole(
+    levels: torch.Tensor, counts_per_level: torch.Tensor, share: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Round a share of the tiles to whole counts: what a filter made of few counts is stored in coarse steps."""
+    chosen = torch.rand(len(levels), generator=generator) < share
+    if not bool(chosen.any()):
+        return levels
+    step = _log_uniform(len(levels), *WHOLE_COUNTS, generator) / counts_per_level.clamp(min=1e-3)
+    step = step[:, None, None, None]
+    return torch.where(chosen[:, None, None, None], torch.round(levels / step) * step, levels)

@@ -13,6 +13,8 @@ from pipelines.contract.weights import load_model
 from pipelines.spect_ct import dataset, train
 from pipelines.spect_ct.evaluate import evaluate
 from pipelines.spect_ct.grid import prepare
+from pipelines.spect_ct.hard_places import ERROR_BLOCK, slice_errors, warm_or_dense
+from pipelines.spect_ct.mbconv import DepthwiseConv2d
 from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
 from pipelines.spect_ct.scores import largest_slices, rank_auc, score_slice, score_volume
 from pipelines.spect_ct.truth import GridPatient, placed
@@ -95,6 +97,56 @@ def test_the_sampler_gives_batches_with_and_without_lesions(cache: Path):
         CropSampler(cache, [], FUSED_MIX, STILL, 2, 0)
 
 
+def test_errors_of_a_network_are_its_wrong_pixels_by_block(cache: Path):
+    held = dataset.read_patient(cache, 0)
+    truth = held.layers[:, dataset.TRUTH_LAYER[FUSED]] > 0
+
+    class Blind:
+        def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
+            assert where is not None and where.shape[1] * 4 == inputs.shape[2]
+            return np.zeros((len(inputs), *inputs.shape[2:]), np.float16)
+
+    (errors,) = slice_errors(Blind(), [held])
+    seen = np.flatnonzero(errors.any((1, 2)))
+    assert 0 < len(seen) <= 12
+    assert errors[seen].sum() == truth[seen].sum()
+    row, column = np.argwhere(truth[seen[0]])[0] // ERROR_BLOCK
+    part = truth[seen[0], row * ERROR_BLOCK :, column * ERROR_BLOCK :][:ERROR_BLOCK, :ERROR_BLOCK]
+    assert errors[seen[0], row, column] == part.sum()
+
+
+def test_where_errors_are_known_half_of_the_crops_show_them(cache: Path):
+    held = dataset.read_patient(cache, 0)
+    empty = int(np.flatnonzero(~held.layers[:, dataset.TRUTH_LAYER[FUSED]].any((1, 2)))[0])
+    rows, columns = (side // ERROR_BLOCK for side in held.layers.shape[2:])
+    errors = [np.zeros((len(held.layers), rows, columns), np.float32) for _ in range(2)]
+    errors[1][empty, 3, 4] = 7.0
+    settings = replace(STILL, negatives=0.0)
+    _, truth = next(CropSampler(cache, [0, 1], FUSED_MIX, settings, 200, 3, errors))
+    assert 0.4 < float((~truth.flatten(1).any(1)).float().mean()) < 0.6
+    _, truth = next(CropSampler(cache, [0, 1], FUSED_MIX, settings, 50, 3))
+    assert bool(truth.flatten(1).any(1).all())
+
+
+def test_places_without_lesions_are_warm_on_spect_and_dense_on_ct(cache: Path):
+    layers = dataset.read_patient(cache, 0).layers
+    warm, dense, either = (warm_or_dense(layers, use) for use in (SPECT, CT, FUSED))
+    assert np.array_equal(warm | dense, either) and not np.array_equal(warm, dense)
+    for channel, places in ((0, warm), (1, dense)):
+        values = layers[:, channel, ::4, ::4] / dataset.SCALE
+        assert values[places].min() > np.median(values)
+
+
+def test_a_depthwise_convolution_is_trained_in_fp32_amid_bf16_on_a_cpu():
+    convolution, x = DepthwiseConv2d(6, 5, 2), torch.randn(2, 6, 12, 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        trained = convolution(x.to(torch.bfloat16))
+        with torch.inference_mode():
+            assert convolution(x).dtype == torch.bfloat16
+    plain = torch.nn.functional.conv2d(x.to(torch.bfloat16).float(), convolution.weight, None, 2, 2, groups=6)
+    assert trained.dtype == torch.float32 and torch.equal(trained, plain)
+
+
 def test_dice_of_a_right_guess_is_small_and_an_empty_sample_asks_for_nothing():
     truth = torch.zeros(2, 1, 8, 8)
     truth[0, 0, 2:6, 2:6] = 1
@@ -128,7 +180,8 @@ def test_both_stages_train_and_leave_weights_that_load(cache: Path, tmp_path: Pa
     )  # fmt: skip
     assert further.steps == 6 and further.recipe["start"]["sha256"] == card.sha256
     assert further.training_data.count("3 patients") == 2
-    assert told and all(text.startswith("fused") for text in told), "single modalities were learned before"
+    assert told[2] == "looked for errors in 3 of 3 patients"
+    assert len(told) > 3 and all(text.startswith("fused") for text in told[3:]), "single modalities were learned before"
 
 
 def test_a_slice_is_scored_as_counted_by_hand():
