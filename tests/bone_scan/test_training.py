@@ -11,12 +11,13 @@ torch = pytest.importorskip("torch")
 
 from pipelines.bone_scan.hard_places import CLASS_WEIGHT, row_errors  # noqa: E402
 from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
-from pipelines.bone_scan.sampling import AUGMENT, HARD_SHARE, TileSampler, tile_targets  # noqa: E402
+from pipelines.bone_scan.sampling import AUGMENT, HARD_SHARE, TileSampler, lesion_snr, tile_targets  # noqa: E402
 from pipelines.bone_scan.tiles import TILE_PIXELS  # noqa: E402
 from pipelines.bone_scan.train import PRESETS, joint_loss, train  # noqa: E402
 from pipelines.contract.weights import load_model  # noqa: E402
 from pipelines.phantoms.bone_scan import simulate_bone_scan  # noqa: E402
-from pipelines.planar.dataset import build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
+from pipelines.phantoms.truth import ROSE_MIN  # noqa: E402
+from pipelines.planar.dataset import TrainingView, build_cache, cache_folder, load_patients, prepare_patient  # noqa: E402
 from pipelines.planar.levels import WINDOW_FACTORS, compressed, window  # noqa: E402
 from pipelines.training.errors import drawing_chances  # noqa: E402
 from pipelines.training.loop import LoopSettings, Trainer  # noqa: E402
@@ -104,8 +105,19 @@ def test_going_on_from_weights_looks_half_of_the_time_where_they_err(patients):
     only[1][400] = 5.0
     sampler = TileSampler(patients, 1, 0, errors=only)
     drawn = [sampler._pick() for _ in range(400)]
-    there = sum(view is views[1] and start <= 400 < start + TILE_PIXELS for view, start in drawn) / 400
+    there = sum(index == 1 and start <= 400 < start + TILE_PIXELS for index, start in drawn) / 400
     assert HARD_SHARE - 0.08 < there < HARD_SHARE + 0.2, "the other half finds that place by chance at times"
+
+
+def test_a_lesion_stands_out_by_its_counts_over_those_of_the_ring_about_it():
+    level, labels = np.full((300, 256), 0.2, np.float16), np.zeros((300, 256), np.uint8)
+    level[100:110, 50:60], labels[100:110, 50:60] = 0.6, 1
+    level[200:204, 90:94], labels[200:204, 90:94] = 0.201, 1
+    level[5:9, 0:4], labels[5:9, 0:4] = 0.9, 2
+    snr = lesion_snr(TrainingView(level, 50.0, labels))
+    # 100 pixels of 30 counts where 10 are expected: 2000 over the square root of 3000.
+    assert np.unique(snr[labels == 1]).tolist() == pytest.approx([1.2 * ROSE_MIN, 2000 / 3000**0.5], rel=1e-3)
+    assert np.isinf(snr[labels != 1]).all()
 
 
 def test_weights_without_errors_have_every_view_drawn_alike():

@@ -89,3 +89,30 @@ def test_each_tile_is_smoothed_by_a_width_of_its_own():
     assert float(peaks.min()) >= 1 / (2 * torch.pi * 2.0**2) * 0.95
     assert len(peaks.unique()) == 24 and float(peaks.max()) > 3 * float(peaks.min())
     assert tiles.sum(dim=(1, 2, 3)) == pytest.approx(np.ones(24), abs=1e-3), "no counts are lost"
+
+
+def test_a_lesion_drowned_by_fewer_counts_is_no_lesion_any_more():
+    levels, labels, units = block(400)
+    labels[:, 50:60, 30:50] = 1
+    snr = torch.full(labels.shape, torch.inf)
+    snr[:, 20:40, 10:22], snr[:, 50:60, 30:50] = 100.0, 12.0
+    settings = replace(STILL, dose=0.1, dose_share=1.0, least_snr=8.0)
+    _, names = augment(levels, labels, units, settings, torch.Generator().manual_seed(0), snr)
+    kept = names.flatten(1).sum(1)
+    assert set(kept.tolist()) == {240, 440}, "the clear one stays, the faint one is there or not"
+    # Below (8 / 12)^2 of the counts; the share is drawn log-uniformly from a tenth to all.
+    assert float((kept == 240).float().mean()) == pytest.approx(np.log(10 * 4 / 9) / np.log(10), abs=0.08)
+    whole = augment(levels, labels, units, replace(settings, dose_share=0.0), torch.Generator().manual_seed(0), snr)[1]
+    assert int(whole.flatten(1).sum(1).min()) == 440
+
+
+def test_whole_counts_are_steps_of_about_a_count():
+    levels = torch.linspace(0, 1, 64).expand(40, 1, 64, 64).clone()
+    labels, units = torch.zeros(40, 64, 64).long(), torch.full((40,), 10.0)
+    tiles, _ = augment(
+        levels, labels, units, replace(STILL, whole_share=1.0), torch.Generator().manual_seed(0)
+    )  # fmt: skip
+    steps = torch.tensor([float(tile.unique().diff().max()) for tile in tiles])
+    assert 0.04 <= float(steps.min()) < 0.06 and 0.09 < float(steps.max()) <= 0.1201
+    turned = torch.minimum((tiles - levels).abs().amax((1, 2, 3)), (tiles - levels.flip(-1)).abs().amax((1, 2, 3)))
+    assert bool((turned <= steps / 2 + 0.01).all()), "rounded, not moved"

@@ -26,7 +26,8 @@ from pipelines.contract import Findings, InputSeries, PipelineInputs
 from pipelines.contract.provenance import Provenance
 from pipelines.imaging.volume import read_volume
 from pipelines.phantoms.spect_ct import SpectCtPatient, simulate_spect_ct
-from pipelines.phantoms.spect_ct.dicom_ct import ct_datasets, frame_of_reference, padded
+from pipelines.phantoms.spect_ct.dicom_ct import ct_datasets, frame_of_reference
+from pipelines.phantoms.spect_ct.dicom_ct import stored as on_stored_grid
 from pipelines.phantoms.spect_ct.dicom_nm import spect_dataset
 from pipelines.phantoms.spect_ct.presets import Settings, draw_settings
 from pipelines.spect_ct.checks import choose_study
@@ -133,7 +134,9 @@ def scan(archive: OrthancProcess, patient: SpectCtPatient, tmp_path_factory: pyt
         if item.kind == "seg":
             archive.post("/instances", item.to_bytes())
     series = {
-        "CT": Shown("CT", windowed(padded(patient.ct, -1000), 50, 1500), padded(patient.fused_labels), 1, 90),
+        "CT": Shown(
+            "CT", windowed(on_stored_grid(patient.ct, -1000), 50, 1500), on_stored_grid(patient.fused_labels), 1, 90
+        ),
         # The frames of the object run from the head to the feet, the simulator's slices the other way.
         "NM": Shown("NM", windowed(stored(objects["NM"][0]), 7500, 15000), truth_on_spect(patient)[::-1], 8, 12),
     }
