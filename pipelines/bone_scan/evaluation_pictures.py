@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.bone_scan.evaluation_report import EvaluationReport, lesion_figures, reliability
 
 BURDEN, CALIBRATION, ROC, FROC = "bstbi.png", "calibration.png", "roc.png", "froc.png"
+FALSE_FOCI_TICKS = (0, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 def draw(report: EvaluationReport, folder: Path) -> list[Path]:
@@ -89,6 +90,9 @@ def _froc(axes: Any, report: EvaluationReport) -> None:
         axes.plot(figures["false_foci_per_patient"], figures["sensitivity"], "s", label="results, with the gate")
     axes.set(xlabel="false foci per patient, both views", ylabel="lesions found", ylim=(0, 1.02))
     axes.set_xscale("symlog", linthresh=0.5)
+    largest = max((p["false_foci_per_patient"] for p in points), default=1.0)
+    shown = [n for n in FALSE_FOCI_TICKS if n <= 1.2 * largest]
+    axes.set_xticks(shown, [f"{n:g}" for n in shown])
     axes.set_title(f"{figures['lesions']} lesions of {len(report.patients)} simulated patients")
     axes.legend(loc="lower right", fontsize=8)
 
