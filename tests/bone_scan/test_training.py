@@ -71,6 +71,7 @@ def test_an_unvaried_tile_is_what_inference_sees(patients):
         dose_share=0,
         blur_share=0,
         filter_share=0,
+        whole_share=0,
     )
     tile, _, _ = next(TileSampler([one], 1, 0, still))
     levels = one.views[0].level.astype(np.float32)
