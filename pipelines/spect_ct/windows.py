@@ -4,8 +4,9 @@ slices (slice, 2, row, column) -> a few at a time: the window that holds every p
 surroundings -> logits -> sigmoid -> float16 (slice, row, column), 0 outside. Memory is bounded by the window and the
 few slices; progress is told after each.
 
-Windows, not the crops of 96 mm that the network learned from: on four held-out patients (44 lesions) whole slices had a
-Dice 0.03 to 0.17 above that of tiles of 96 mm, because a lesion at a tile's edge is half a lesion, in half of the time.
+Windows, not tiles as large as the crops that the network learned from: with weights of crops of 96 mm, on four held-out
+patients (44 lesions), whole slices had a Dice 0.03 to 0.17 above that of such tiles, because a lesion at a tile's edge
+is half a lesion, in half of the time.
 
 This module imports torch, so only workers and training may import it.
 """
