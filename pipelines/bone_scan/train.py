@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.losses import DiceCELoss
-from safetensors.numpy import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
@@ -33,6 +32,7 @@ from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.planar.dataset import DEFAULT_CACHE, TrainingPatient, build_cache, cache_folder, load_patients
 from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.training.cards import went_on_from
+from pipelines.training.errors import remembered
 from pipelines.training.loop import LoopSettings, Trainer
 
 PAPER_BATCH = 16
@@ -199,15 +199,12 @@ def _errors(
     progress: TrainProgress | None,
 ) -> list[np.ndarray]:  # fmt: skip
     """Where the weights to go on from err; kept beside the checkpoint, so that a resumed run need not look again."""
-    views = [view for patient in held for view in patient.views]
-    path = folder / f"errors-{seeds.start}-{seeds.stop}.safetensors"
-    if path.exists():
-        return [array for _, array in sorted(load_file(path).items())]
-    engine = Engine.load(ComputeOptions(device=device, weights_dir=start))
-    errors = row_errors(engine, views, progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({f"{number:06d}": array for number, array in enumerate(errors)}, path)
-    return errors
+
+    def look() -> list[np.ndarray]:
+        engine = Engine.load(ComputeOptions(device=device, weights_dir=start))
+        return row_errors(engine, [view for patient in held for view in patient.views], progress)
+
+    return remembered(folder / f"errors-{seeds.start}-{seeds.stop}.safetensors", look)
 
 
 def _part(progress: TrainProgress | None, low: float, high: float) -> TrainProgress | None:

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.losses import DiceLoss
-from safetensors.numpy import load_file, save_file
 from torch import nn
 from torch.nn import functional
 
@@ -38,6 +37,7 @@ from pipelines.spect_ct.hard_places import slice_errors
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet
 from pipelines.spect_ct.sampling import FUSED_MIX, HARD_SHARE, PAPER_SAMPLES, SINGLE_MIX, CropSampler, SampleSettings
 from pipelines.training.cards import went_on_from
+from pipelines.training.errors import remembered
 from pipelines.training.loop import LoopSettings, Trainer
 
 ONLY = ("cache", "network")
@@ -224,14 +224,12 @@ def _errors(
     start: Path, folder: Path, seeds: Sequence[int], runs: Path, device: str, progress: TrainProgress | None
 ) -> list[np.ndarray]:
     """Where the weights to go on from err; kept beside the checkpoint, so that a resumed run need not look again."""
-    path = runs / f"errors-{min(seeds, default=0)}-{len(seeds)}.safetensors"
-    if path.exists():
-        return [array for _, array in sorted(load_file(path).items())]
-    engine = LesionEngine.load(ComputeOptions(device=device, weights_dir=start))
-    errors = slice_errors(engine, [read_patient(folder, one) for one in seeds], progress)
-    runs.mkdir(parents=True, exist_ok=True)
-    save_file({f"{number:06d}": array for number, array in enumerate(errors)}, path)
-    return errors
+
+    def look() -> list[np.ndarray]:
+        engine = LesionEngine.load(ComputeOptions(device=device, weights_dir=start))
+        return slice_errors(engine, [read_patient(folder, one) for one in seeds], progress)
+
+    return remembered(runs / f"errors-{min(seeds, default=0)}-{len(seeds)}.safetensors", look)
 
 
 def _teller(

@@ -1,10 +1,22 @@
-"""How often what existing weights get wrong is drawn when training goes on from them."""
+"""What existing weights get wrong: kept beside a run, and drawn more often when training goes on from them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
+
+
+def remembered(path: Path, look: Callable[[], list[np.ndarray]]) -> list[np.ndarray]:
+    """Return the errors that a run looked for before (`path`, safetensors), else look and keep them there."""
+    if path.exists():
+        return [array for _, array in sorted(load_file(path).items())]
+    errors = look()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({f"{number:06d}": array for number, array in enumerate(errors)}, path)
+    return errors
 
 
 def drawing_chances(errors: Sequence[np.ndarray]) -> np.ndarray:
