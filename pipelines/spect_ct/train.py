@@ -162,18 +162,19 @@ def train(
     settings = PRESETS[preset]
     loop = replace(settings.loop, steps=steps or settings.loop.steps, seconds=seconds).on(where)
     torch.manual_seed(seed)
-    network, before, errors = MTUNet(), None, None
+    network, before, errors, begun = MTUNet(), None, None, 0.1
     if start is not None:
         state, before = load_model(MODEL, [start])
         network.load_state_dict(state)
         transfer = False
         loop = replace(loop, learning_rate=settings.fine_tune_rate)
-        errors = _errors(start, folder, seeds, out / "runs", where, _part(progress, 0.1, 0.15))
+        begun = 0.15
+        errors = _errors(start, folder, seeds, out / "runs", where, _part(progress, 0.1, begun))
     if learning_rate is not None:
         loop = replace(loop, learning_rate=learning_rate)
     settings = replace(settings, loop=loop)
     taken = fit_stages(network, folder, seeds, settings, out / "runs", seed, transfer, where,
-                       _part(progress, 0.15, 1.0), errors)  # fmt: skip
+                       _part(progress, begun, 1.0), errors)  # fmt: skip
     card = _card(preset, settings.loop, seeds, seed, taken, transfer, before)
     return (save_model(network.state_dict(), card, out),)
 
