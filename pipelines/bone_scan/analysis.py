@@ -1,7 +1,8 @@
 """The method itself: counts of one patient's views in, foci and sums for the index out.
 
-each view -> prepared windows -> network on the body's rows (tile labels, pixel classes); all views' labels -> is the
-patient positive? -> gate -> class map on the source grid -> foci -> uptake sums of each window and of the counts.
+each view -> prepared windows, with those of the opposite view mirrored beside them -> network on the body's rows (tile
+labels, pixel classes); all views' labels -> is the patient positive? -> gate -> class map on the source grid -> foci ->
+uptake sums of each window and of the counts.
 
 Numbers only: no DICOM object is read or written here, and no sentence composed (`findings` does that).
 """
@@ -19,14 +20,14 @@ from pipelines.bone_scan.tiles import Gate, body_rows, covered_rows, gate, is_po
 from pipelines.contract.provenance import Stopwatch
 from pipelines.planar.lesions import BLADDER, METASTASIS, FociOfView, find_foci
 from pipelines.planar.levels import WINDOW_FACTORS, to_grey, window
-from pipelines.planar.prepare import PreparedView, prepare_view
+from pipelines.planar.prepare import PreparedView, facing, facing_columns, prepare_view
 
 
 class Network(Protocol):
     """What the analysis needs of an engine."""
 
     def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """(channel, rows, 256) and each tile's first row -> probabilities of metastasis and bladder (tile, 2), and per
+        """(6, rows, 256) and each tile's first row -> probabilities of metastasis and bladder (tile, 2), and per
         pixel of background, metastasis and bladder (3, rows, 256)."""
         ...
 
@@ -117,26 +118,42 @@ def analyse(
     tell
         Called with a view's name before it is worked on.
     """
+    counts = [np.maximum(np.asarray(view.counts, dtype=np.float32), 0.0) for view in views]
+    with watch.stage("prepare"):
+        prepared = [
+            view.prepared or prepare_view(values, view.spacing_mm, factors)
+            for view, values in zip(views, counts, strict=True)
+        ]
     judged = []
-    for view in views:
+    for number, view in enumerate(views):
         tell(view.name)
-        judged.append(_judge(view, network, watch, factors))
+        with watch.stage("infer"):
+            starts, labels, classes = ask(network, prepared[number], opposite(prepared, number))
+        judged.append(_Judged(view, counts[number], prepared[number], starts, labels, classes))
     positive = is_positive(np.concatenate([j.labels for j in judged]))
     return [_measure(j, positive, watch) for j in judged]
 
 
-def _judge(view: View, network: Network, watch: Stopwatch, factors: tuple[float, ...]) -> _Judged:
-    """Prepare a view and ask the network about its tiles."""
-    counts = np.maximum(np.asarray(view.counts, dtype=np.float32), 0.0)
-    with watch.stage("prepare"):
-        prepared = view.prepared or prepare_view(counts, view.spacing_mm, factors)
-    with watch.stage("infer"):
-        starts, labels, classes = ask(network, prepared)
-    return _Judged(view, counts, prepared, starts, labels, classes)
+def opposite(views: Sequence[PreparedView], number: int) -> PreparedView | None:
+    """Return the other one of two views, None where there is but one."""
+    return views[1 - number] if len(views) == 2 else None
 
 
-def ask(network: Network, prepared: PreparedView) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
-    """Ask the network about the rows of the body.
+def seen_together(view: PreparedView, other: PreparedView | None) -> np.ndarray:
+    """Return the network's input: the view's channels, then those that face them, float32 (6, rows, 256).
+
+    The latter are 0 where there is no other view, or none of the same body in the same place.
+    """
+    own = view.channels
+    k = None if other is None else facing_columns(view, other)
+    facing_them = np.zeros_like(own) if other is None or k is None else facing(other.channels, k)
+    return np.concatenate([own, facing_them])
+
+
+def ask(
+    network: Network, prepared: PreparedView, other: PreparedView | None = None
+) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Ask the network about the rows of the body; `other` is the opposite view.
 
     Returns
     -------
@@ -146,7 +163,7 @@ def ask(network: Network, prepared: PreparedView) -> tuple[tuple[int, ...], np.n
     """
     first, end = body_rows(prepared.counts, prepared.mask)
     starts = tile_starts(end - first)
-    labels, found = network.judge(prepared.channels[:, first:end], starts)
+    labels, found = network.judge(seen_together(prepared, other)[:, first:end], starts)
     classes = np.zeros((found.shape[0], *prepared.windows.shape[1:]), np.float32)
     classes[0] = 1.0
     classes[:, first:end] = found

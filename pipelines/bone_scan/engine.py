@@ -45,7 +45,8 @@ class Engine(NetworkEngine):
         Parameters
         ----------
         view
-            float32 in [0, 1], (3, rows, 256): `PreparedView.channels` of a view; 1 is hot. Rows are a multiple of 32.
+            float32 in [0, 1], (6, rows, 256): `PreparedView.channels` of a view, then those that face them on the
+            opposite view, 0 where there is none; 1 is hot. Rows are a multiple of 32.
         starts
             First row of each tile, multiples of 32.
 

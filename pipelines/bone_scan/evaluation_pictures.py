@@ -90,6 +90,7 @@ def _froc(axes: Any, report: EvaluationReport) -> None:
         axes.plot(figures["false_foci_per_patient"], figures["sensitivity"], "s", label="results, with the gate")
     axes.set(xlabel="false foci per patient, both views", ylabel="lesions found", ylim=(0, 1.02))
     axes.set_xscale("symlog", linthresh=0.5)
+    axes.set_xlim(left=0)
     largest = max((p["false_foci_per_patient"] for p in points), default=1.0)
     shown = [n for n in FALSE_FOCI_TICKS if n <= 1.2 * largest]
     axes.set_xticks(shown, [f"{n:g}" for n in shown])

@@ -1,15 +1,17 @@
 """The network of the bone-scan pipeline, on MONAI parts: one ResNet34 encoder with two heads.
 
-`BoneScanNetwork`: a 256 x 256 tile in two grey-scale windows and as a logarithm -> logits of three exclusive classes
-background, metastasis, bladder (softmax outside) at the input's size, from the classic U-Net decoder; and logits of
-{metastasis, bladder} for the tile as a whole, multi-label (sigmoid outside).
+`BoneScanNetwork`: a 256 x 256 tile of both views, in two grey-scale windows and as a logarithm -> logits of three
+exclusive classes background, metastasis, bladder (softmax outside) at the input's size, from the classic U-Net decoder;
+and logits of {metastasis, bladder} for the tile as a whole, multi-label (sigmoid outside).
 
 Departures from the paper, which names two networks (a ResNet34 and a U-Net) and shows them one window at a time:
 
 * one encoder serves both heads, which halves the work; the tile's label also sees what the decoder outlined. It
   ranked simulated patients better than two networks (docs/bone-scan.md);
 * both windows of a view enter together as two channels: the faint and the hot part of the same tile are seen at once;
-* a third channel is the logarithm of the counts, which no bladder saturates.
+* a third channel is the logarithm of the counts, which no bladder saturates;
+* three more are the same of the opposite view, mirrored: noise, which is a detector's own, is not seen on both, and a
+  reader compares them too.
 
 Widths of the decoder and the place of the skips are not given in the paper: skips from the stem and the first three
 stages, halving widths. Weights are read and written by `pipelines.contract.weights`; nothing is downloaded. This
@@ -29,8 +31,9 @@ from torch import nn
 TILE_LABELS = ("metastasis", "bladder")
 CLASSES = ("background", "metastasis", "bladder")
 NETWORK = "resnet34-unet-two-heads"
-CHANNELS = 3
-"""Channels of the input: the same tile in each grey-scale window, the wide one first, and as a logarithm."""
+CHANNELS = 6
+"""Channels of the input: the same tile in each grey-scale window, the wide one first, and as a logarithm; then the same
+of the opposite view, mirrored (`planar.prepare.facing`), 0 where there is none."""
 
 WINDOWS = 2
 """What the weights see whose card does not say."""

@@ -17,6 +17,7 @@ from pipelines.bone_scan.tiles import TILE_PIXELS
 from pipelines.phantoms.truth import ROSE_MIN
 from pipelines.planar.dataset import TrainingPatient, TrainingView
 from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
+from pipelines.planar.prepare import facing
 from pipelines.training.augment import AugmentSettings, augment
 from pipelines.training.errors import drawing_chances
 
@@ -24,6 +25,9 @@ METASTASIS, BLADDER = 1, 2
 LESION_SHARE, BLADDER_SHARE = 0.5, 0.15
 HARD_SHARE = 0.5
 """Share of the tiles that lie where the weights to go on from err, if that is known."""
+
+ALONE_SHARE = 0.15
+"""Share of the tiles that are shown without the opposite view, as a scan of one view has it."""
 
 EDGE_PIXELS = 16
 """What a tile is drawn for lies at least so far from its first and last row."""
@@ -60,7 +64,7 @@ MIN_LABEL_PIXELS = 6
 class TileSampler:
     """Draws batches of tiles from patients held in memory.
 
-    `next` gives input float32 (n, 3, 256, 256) in [0, 1], labels int64 (n, 256, 256) and, per tile, whether it holds
+    `next` gives input float32 (n, 6, 256, 256) in [0, 1], labels int64 (n, 256, 256) and, per tile, whether it holds
     metastasis and bladder, float32 (n, 2). `errors`: `hard_places.row_errors` of the patients' views, None where
     nothing is known.
     """
@@ -76,6 +80,8 @@ class TileSampler:
         self.errors = errors
         self.chances = None if errors is None else drawing_chances(errors)
         self.views = [view for patient in patients for view in patient.views]
+        self.facing = [patient.facing for patient in patients for _ in patient.views]
+        self.opposite = [patient.opposite(view) for patient in patients for view in patient.views]
         self.snr = [lesion_snr(view) for view in self.views]
         self.rows_of = [{k: _rows_with(view, k) for k in (METASTASIS, BLADDER)} for view in self.views]
         self.with_label = {k: [i for i, rows in enumerate(self.rows_of) if rows[k].size] for k in (METASTASIS, BLADDER)}
@@ -89,10 +95,10 @@ class TileSampler:
 
     def __next__(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         picks = [self._pick() for _ in range(self.batch)]
-        shown = [(self.views[index], row) for index, row in picks]
-        levels = np.stack([_tile(view.level, row) for view, row in shown]).astype(np.float32)[:, None]
-        labels = np.stack([_tile(view.labels, row) for view, row in shown]).astype(np.int64)
-        units = np.array([view.counts_per_level for view, _ in shown], np.float32)
+        shown = [self._both(index, row) for index, row in picks]
+        levels = np.stack([levels for levels, _ in shown])
+        labels = np.stack([_tile(self.views[index].labels, row) for index, row in picks]).astype(np.int64)
+        units = np.array([units for _, units in shown], np.float32)
         snr = np.stack([_tile(self.snr[index], row) for index, row in picks]).astype(np.float32)
         tiles, names = augment(
             torch.from_numpy(levels), torch.from_numpy(labels), torch.from_numpy(units), self.settings, self.generator,
@@ -100,6 +106,17 @@ class TileSampler:
         )  # fmt: skip
         tiles = tiles.contiguous(memory_format=torch.channels_last)
         return tiles, names, tile_targets(names)
+
+    def _both(self, index: int, row: int) -> tuple[np.ndarray, tuple[float, float]]:
+        """Return a tile of a view and of what faces it, float32 (2, 256, 256), with the counts of level 1 of each."""
+        view, other, k = self.views[index], self.opposite[index], self.facing[index]
+        alone = self.rng.random() < ALONE_SHARE
+        own = _tile(view.level, row).astype(np.float32)
+        if other is None or k is None or alone:
+            return np.stack([own, np.zeros_like(own)]), (view.counts_per_level, 1.0)
+        return np.stack([own, facing(_tile(other.level, row).astype(np.float32), k)]), (
+            view.counts_per_level, other.counts_per_level,
+        )  # fmt: skip
 
     def _pick(self) -> tuple[int, int]:
         """Draw a view, by its number, and the first row of a tile in it."""

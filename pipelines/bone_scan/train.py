@@ -1,7 +1,7 @@
 """The training recipe of the bone-scan network.
 
 simulated patients (`planar.dataset`, cached on disk) -> tiles (`sampling`) -> both heads at once: Dice + cross-entropy
-of the pixels, binary cross-entropy of the tiles' labels -> operating point -> weights and model card.
+of the worst pixels, binary cross-entropy of the tiles' labels -> operating point -> weights and model card.
 
 `paper` keeps the paper's settings (Adam, learning rate 0.01, batch 16; 60 epochs, which the paper does not state);
 `default` uses AdamW with a cosine schedule, because 0.01 with Adam is unstable here. Metrics in the card come from
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.losses import DiceCELoss
+from monai.losses import DiceLoss
 from torch import nn
 from torch.nn import functional
 
@@ -34,6 +34,7 @@ from pipelines.planar.levels import LOG_TOP, WINDOW_FACTORS
 from pipelines.training.cards import went_on_from
 from pipelines.training.errors import remembered
 from pipelines.training.loop import LoopSettings, Trainer
+from pipelines.training.losses import mean_of_worst
 
 PAPER_BATCH = 16
 DEFAULT_BATCH = 8
@@ -47,6 +48,9 @@ TILES_PER_EPOCH = 4000
 
 TILE_WEIGHT = 0.5
 """Share of the tiles' labels in the loss: the pixels teach both heads, the labels only the head of their own."""
+
+WORST_PIXELS = 0.02
+"""Share of the batch's pixels whose cross-entropy counts: some times what metastases and bladder have of them."""
 
 TrainProgress = Callable[[float, str], None]
 
@@ -79,11 +83,13 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def joint_loss(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    """Dice of metastasis and bladder over the batch + cross-entropy of all pixels + cross-entropy of tile labels."""
+    """Dice of metastasis and bladder over the batch + cross-entropy of the worst pixels + that of tile labels."""
     tiles, labels, targets = batch
     pixels, names = network(tiles)
-    outlines = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
-    loss = outlines(pixels.float(), labels[:, None])
+    pixels = pixels.float()
+    outlines = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+    loss: torch.Tensor = outlines(pixels, labels[:, None])
+    loss = loss + mean_of_worst(functional.cross_entropy(pixels, labels, reduction="none"), WORST_PIXELS)
     return loss + TILE_WEIGHT * functional.binary_cross_entropy_with_logits(names.float(), targets)
 
 
@@ -202,7 +208,7 @@ def _errors(
 
     def look() -> list[np.ndarray]:
         engine = Engine.load(ComputeOptions(device=device, weights_dir=start))
-        return row_errors(engine, [view for patient in held for view in patient.views], progress)
+        return row_errors(engine, held, progress)
 
     return remembered(folder / f"errors-{seeds.start}-{seeds.stop}.safetensors", look)
 
@@ -219,7 +225,10 @@ def _card(
     recipe: dict[str, Any] = {
         "preset": preset,
         "batch": PRESETS[preset].batch,
-        "loss": f"Dice (metastasis, bladder) + cross-entropy + {TILE_WEIGHT} x binary cross-entropy of the tiles",
+        "loss": (
+            f"Dice (metastasis, bladder) + cross-entropy of the worst {WORST_PIXELS:.0%} of the pixels + "
+            f"{TILE_WEIGHT} x binary cross-entropy of the tiles"
+        ),
         **asdict(settings),
     }
     if before is not None:
@@ -232,10 +241,11 @@ def _card(
         network=NETWORK,
         network_parameters={"channels": CHANNELS},
         input=(
-            "float32 (tile, 3, 256, 256): one view of a whole-body bone scan on the working grid (2.26 mm, 256 "
+            "float32 (tile, 6, 256, 256): one view of a whole-body bone scan on the working grid (2.26 mm, 256 "
             f"columns), counts divided by {WINDOW_FACTORS[0]} (channel 0) and {WINDOW_FACTORS[1]} (channel 1) of the "
             f"reference level, clipped to [0, 1], 1 = hottest; channel 2: log(1 + counts / reference) of up to "
-            f"{LOG_TOP:g} times the reference, divided by its largest value"
+            f"{LOG_TOP:g} times the reference, divided by its largest value; channels 3 to 5: the same of the opposite "
+            "view, mirrored, 0 where there is none"
         ),
         outputs=OUTPUTS,
         training_data=(

@@ -1,8 +1,8 @@
 """Simulated patients for training, prepared once and kept on disk.
 
-simulate (`pipelines.phantoms`) -> prepare each view exactly as inference does (`prepare.prepare_view`) -> one
-`.npz` per patient: counts on the working grid in units of the reference level, and labels. `load_patients` reads a
-cache into memory; cutting tiles and augmenting them is `train`'s.
+simulate (`pipelines.phantoms`) -> prepare each view exactly as inference does (`prepare.prepare_view`) -> a `.npz` for
+each patient: counts on the working grid in units of the reference level, labels, and how both views relate.
+`load_patients` reads a cache into memory; cutting tiles and augmenting them is `train`'s.
 
 A cache is named by preset and `CACHE_VERSION`; raise the version when simulation or preparation changes.
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.phantoms.bone_scan import SimulatedBoneScan, simulate_bone_scan
-from pipelines.planar.prepare import prepare_view
+from pipelines.planar.prepare import facing, facing_columns, prepare_view
 from pipelines.training.processes import fill_cache
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 DEFAULT_CACHE = Path(".cache")
 HOTTEST = 60.0
 """Counts are kept up to this multiple of the reference level: beyond it every window is saturated."""
@@ -45,20 +45,31 @@ class TrainingView:
 
 @dataclass(frozen=True)
 class TrainingPatient:
-    """Both views of one simulated patient."""
+    """Both views of one simulated patient; `facing` is `prepare.facing_columns` of them."""
 
     seed: int
     views: tuple[TrainingView, ...]
+    facing: int | None = None
+
+    def opposite(self, view: TrainingView) -> TrainingView | None:
+        """Return the view of the other detector, None where there is none of the same body in the same place."""
+        return None if self.facing is None else next(other for other in self.views if other is not view)
+
+    def seen_opposite(self, view: TrainingView) -> np.ndarray | None:
+        """Return what the other detector shows at each pixel of a view (`prepare.facing`), in levels; None without."""
+        other = self.opposite(view)
+        return None if other is None or self.facing is None else facing(other.level, self.facing)
 
 
 def prepare_patient(scan: SimulatedBoneScan) -> TrainingPatient:
     """Prepare both views of a scan through the same functions as inference."""
+    pitch = (scan.scanner.pixel_mm, scan.scanner.pixel_mm)
+    both = [prepare_view(counts.astype(np.float64), pitch) for counts in scan.counts]
     views = []
-    for counts, labels in zip(scan.counts, scan.labels, strict=True):
-        prepared = prepare_view(counts.astype(np.float64), (scan.scanner.pixel_mm, scan.scanner.pixel_mm))
+    for prepared, labels in zip(both, scan.labels, strict=True):
         level = np.clip(prepared.counts / max(prepared.reference, 1e-6), 0, HOTTEST).astype(np.float16)
         views.append(TrainingView(level, float(prepared.reference), prepared.grid.labels_to_working(labels)))
-    return TrainingPatient(scan.seed, tuple(views))
+    return TrainingPatient(scan.seed, tuple(views), facing_columns(*both))
 
 
 def cache_folder(root: Path, preset: str) -> Path:
@@ -101,7 +112,7 @@ def patient_path(folder: Path, seed: int) -> Path:
 
 def save_patient(patient: TrainingPatient, folder: Path) -> None:
     """Write a patient into a cache folder."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {} if patient.facing is None else {"facing": np.array(patient.facing)}
     for number, view in enumerate(patient.views):
         arrays[f"level{number}"] = view.level
         arrays[f"labels{number}"] = view.labels
@@ -119,4 +130,4 @@ def _write_patient(job: tuple[int, str, Path]) -> None:
 def _read_patient(path: Path, seed: int) -> TrainingPatient:
     with np.load(path) as held:
         views = tuple(TrainingView(held[f"level{n}"], float(held[f"unit{n}"]), held[f"labels{n}"]) for n in range(2))
-    return TrainingPatient(seed, views)
+        return TrainingPatient(seed, views, int(held["facing"]) if "facing" in held else None)

@@ -37,6 +37,9 @@ ADULT_HEIGHT_MM = 1720.0
 FALLBACK_WIDTH_MM = WORKING_SPACING_MM * WORKING_COLUMNS
 """Width of the usual whole-body field, for images whose body is cut off and whose spacing is unknown."""
 
+SAME_BODY = 0.85
+"""Dice of two views' bodies, one mirrored, from which on they show the same body in the same place."""
+
 
 @dataclass(frozen=True)
 class WorkingGrid:
@@ -158,7 +161,7 @@ class PreparedView:
 
     @property
     def channels(self) -> np.ndarray:
-        """What the bone-scan network sees: the windows and the logarithmic channel, float32 in [0, 1]."""
+        """The windows and the logarithmic channel, float32 in [0, 1], (window + 1, rows, columns)."""
         return np.concatenate([self.windows, compressed(self.counts / np.float32(self.reference))[None]])
 
 
@@ -204,6 +207,38 @@ def prepare_view(
         windows=np.stack([window(working, factor * reference) for factor in factors]),
         cropped_fraction=max(0.0, 1.0 - float(working.sum(dtype=np.float64)) / total) if total > 0 else 0.0,
     )
+
+
+def facing_columns(view: PreparedView, other: PreparedView) -> int | None:
+    """Tell how the columns of two views from opposite sides relate: column c shows what the other's k - c shows.
+
+    Both detectors see the body at once, each as if it looked at it: one image is the other's mirror image. The relation
+    holds to half a working pixel, both ways.
+
+    Returns
+    -------
+    int or None
+        k; None where the views' grids differ, or their bodies lie apart (`SAME_BODY`): they were not taken together.
+    """
+    one, two = view.grid, other.grid
+    if one.source_shape != two.source_shape or one.source_spacing_mm != two.source_spacing_mm:
+        return None
+    width = one.source_shape[1] * _snapped(one.source_spacing_mm[1]) / WORKING_SPACING_MM
+    k = round(width + one.column_offset + two.column_offset - 1)
+    both = float((view.mask & facing(other.mask, k)).sum())
+    return k if both >= SAME_BODY * (view.mask.sum() + other.mask.sum()) / 2 else None
+
+
+def facing(image: np.ndarray, k: int) -> np.ndarray:
+    """Return what the opposite view shows at each pixel: image (..., rows, columns) mirrored by `facing_columns`' k.
+
+    Columns that the other grid does not hold are 0.
+    """
+    columns = k - np.arange(image.shape[-1])
+    inside = (columns >= 0) & (columns < image.shape[-1])
+    seen = np.zeros_like(image)
+    seen[..., inside] = image[..., columns[inside]]
+    return seen
 
 
 def working_grid(counts: np.ndarray, spacing_mm: tuple[float, float] | None) -> WorkingGrid:

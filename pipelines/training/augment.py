@@ -68,34 +68,37 @@ def augment(
 
     Parameters
     ----------
-    levels : float32 (n, 1, h, w), counts over the reference level, not clipped.
+    levels : float32 (n, planes, h, w), counts over the reference level, not clipped. Planes are images of one patient,
+        changed alike, each with noise of its own.
     labels : int64 (n, h, w).
-    counts_per_level : float32 (n,), counts in a pixel of level 1.
+    counts_per_level : float32 (n,) or (n, planes), counts in a pixel of level 1.
     snr : float32 (n, h, w), signal to noise of the lesion that a pixel belongs to, infinite elsewhere; None if unknown.
 
     Returns
     -------
     tuple
-        Network input float32 (n, channels, h, w) in [0, 1] and labels int64 (n, h, w).
+        Network input float32 (n, channels, h, w) in [0, 1], plane by plane, and labels int64 (n, h, w).
     """
+    units = counts_per_level.reshape(len(levels), -1, 1, 1).clamp(min=1e-3)
     names = labels[:, None].float()
     levels, moved = _move(levels, names if snr is None else torch.cat([names, snr[:, None]], 1), settings, generator)
     labels = moved[:, 0].round().long()
     levels = _smooth(levels, settings.blur_share, settings.blur_pixels, generator)
     kept = _kept(len(levels), settings, generator)
-    levels = _thin(levels, counts_per_level, kept, generator)
+    levels = _thin(levels, units, kept, generator)
     if snr is not None:
         labels = labels.masked_fill(moved[:, 1] * kept[:, None, None].sqrt() < settings.least_snr, 0)
     levels = _smooth(levels, settings.filter_share, settings.filter_pixels, generator)
-    levels = _whole(levels, counts_per_level * kept, settings.whole_share, generator)
+    levels = _whole(levels, units * kept[:, None, None, None], settings.whole_share, generator)
     count = len(levels)
-    upper = _log_uniform(count, *settings.window, generator)[:, None] * torch.tensor(settings.windows)
+    upper = _log_uniform(count, *settings.window, generator)[:, None, None, None, None]
     gamma = _log_uniform(count, *settings.gamma, generator)
-    shown = (levels / upper[:, :, None, None]).clamp(0, 1)
+    seen = levels[:, :, None] / upper
+    shown = (seen / torch.tensor(settings.windows)[:, None, None]).clamp(0, 1)
     if settings.log_top:
-        held = (levels / upper[:, :1, None, None]).clamp(0, settings.log_top)
-        shown = torch.cat([shown, held.log1p() / math.log1p(settings.log_top)], 1)
-    return shown.pow(gamma[:, None, None, None]), labels
+        held = seen.clamp(0, settings.log_top).log1p() / math.log1p(settings.log_top)
+        shown = torch.cat([shown, held], 2)
+    return shown.flatten(1, 2).pow(gamma[:, None, None, None]), labels
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> torch.Tensor:
@@ -135,12 +138,14 @@ def _smooth(levels: torch.Tensor, share: float, largest: float, generator: torch
     reach = math.ceil(3 * largest)
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1)[None] / sigma[:, None]) ** 2)
     taps = taps / taps.sum(1, keepdim=True)
-    # A channel for each tile, so that every one meets its own taps.
-    part = levels[chosen].transpose(0, 1)
-    part = functional.conv2d(part, taps[:, None, :, None], padding=(reach, 0), groups=count)
-    part = functional.conv2d(part, taps[:, None, None, :], padding=(0, reach), groups=count)
+    # A channel for each plane of each tile, so that every one meets its own taps.
+    part = levels[chosen]
+    groups = part.shape[0] * part.shape[1]
+    taps = taps.repeat_interleave(part.shape[1], 0)
+    smooth = functional.conv2d(part.flatten(0, 1)[None], taps[:, None, :, None], padding=(reach, 0), groups=groups)
+    smooth = functional.conv2d(smooth, taps[:, None, None, :], padding=(0, reach), groups=groups)
     result = levels.clone()
-    result[chosen] = part.transpose(0, 1)
+    result[chosen] = smooth[0].reshape(part.shape)
     return result
 
 
@@ -151,26 +156,21 @@ def _kept(count: int, settings: AugmentSettings, generator: torch.Generator) -> 
     return torch.where(chosen, kept, 1.0)
 
 
-def _thin(
-    levels: torch.Tensor, counts_per_level: torch.Tensor, kept: torch.Tensor, generator: torch.Generator
-) -> torch.Tensor:
-    """Make tiles as noisy as with a share of their counts.
+def _thin(levels: torch.Tensor, units: torch.Tensor, kept: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Make tiles as noisy as with a share of their counts; units, (n, 1 or planes, 1, 1), are the counts of level 1.
 
     Keeping a share k of Poisson counts c and dividing by k adds the variance c (1 - k) / k; it is added as a
     Gaussian, which at these levels differs from a binomial draw only in single counts.
     """
-    variance = (1 - kept) / kept / counts_per_level.clamp(min=1e-3)
+    variance = ((1 - kept) / kept)[:, None, None, None] / units
     noise = torch.randn(levels.shape, generator=generator)
-    return (levels + noise * (levels.clamp(min=0) * variance[:, None, None, None]).sqrt()).clamp(min=0)
+    return (levels + noise * (levels.clamp(min=0) * variance).sqrt()).clamp(min=0)
 
 
-def _whole(
-    levels: torch.Tensor, counts_per_level: torch.Tensor, share: float, generator: torch.Generator
-) -> torch.Tensor:
+def _whole(levels: torch.Tensor, units: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
     """Round a share of the tiles to whole counts: what a filter made of few counts is stored in coarse steps."""
     chosen = torch.rand(len(levels), generator=generator) < share
     if not bool(chosen.any()):
         return levels
-    step = _log_uniform(len(levels), *WHOLE_COUNTS, generator) / counts_per_level.clamp(min=1e-3)
-    step = step[:, None, None, None]
+    step = _log_uniform(len(levels), *WHOLE_COUNTS, generator)[:, None, None, None] / units
     return torch.where(chosen[:, None, None, None], torch.round(levels / step) * step, levels)

@@ -226,6 +226,24 @@ def test_a_tile_of_one_view_makes_the_lesions_of_the_other_count(tmp_path):
     }
 
 
+def test_the_network_sees_what_faces_each_view(tmp_path):
+    asked = []
+
+    class Remembers(HotPixels):
+        def judge(self, view, starts):
+            asked.append(view)
+            return super().judge(view, starts)
+
+    mirrored = nm_object(np.stack([FRONT, FRONT[:, ::-1]]), PAIR)
+    analysed(tmp_path, mirrored, network=Remembers())
+    analysed(tmp_path, nm_object(FRONT, [detector(180)]), network=Remembers())
+    front, back, alone = asked
+    np.testing.assert_allclose(front[3:], front[:3], atol=1e-5)
+    np.testing.assert_allclose(back[3:], back[:3], atol=1e-5)
+    np.testing.assert_array_equal(alone[:3], front[:3])
+    assert not alone[3:].any()
+
+
 def test_a_tile_label_that_suspects_what_no_focus_shows_is_quoted(tmp_path):
     class Suspicious(HotPixels):
         def judge(self, view, starts):

@@ -23,13 +23,13 @@ from tests.imaging.nm_objects import detector, draw_body, nm_object, save
 
 torch = pytest.importorskip("torch")
 
-from pipelines.bone_scan.networks import NETWORK, BoneScanNetwork  # noqa: E402
+from pipelines.bone_scan.networks import CHANNELS, NETWORK, BoneScanNetwork  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
 CARD = ModelCard(
-    name=MODEL, version="0", pipeline="bone-scan", network=NETWORK, network_parameters={"channels": 3}, input="tiles",
-    outputs=OUTPUTS,
+    name=MODEL, version="0", pipeline="bone-scan", network=NETWORK, network_parameters={"channels": CHANNELS},
+    input="tiles", outputs=OUTPUTS,
     training_data="none", simulated_only=True, seed=0, steps=0, licence="Apache-2.0", intended_use="tests",
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ STARTS = (0, 192, 256)
 
 
 def random_view(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).random((3, 512, 256)).astype(np.float32)
+    return np.random.default_rng(seed).random((CHANNELS, 512, 256)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def test_a_cached_patient_is_the_simulated_one_as_inference_sees_it(patients):
         assert np.array_equal(view.level, same.level)
         assert np.array_equal(view.labels, same.labels)
         assert view.level.shape[1] == 256 and view.level.shape[0] % 32 == 0
+    assert patients[0].facing == fresh.facing is not None
 
 
 def test_a_missing_cache_says_so(tmp_path):
@@ -52,15 +53,16 @@ def test_a_missing_cache_says_so(tmp_path):
 
 def test_batches_are_tiles_in_range_with_their_targets(patients):
     tiles, labels, targets = next(TileSampler(patients, 6, 0))
-    assert tiles.shape == (6, 3, 256, 256) and labels.shape == (6, 256, 256) and targets.shape == (6, 2)
+    assert tiles.shape == (6, 6, 256, 256) and labels.shape == (6, 256, 256) and targets.shape == (6, 2)
     assert float(tiles.min()) >= 0 and float(tiles.max()) <= 1
-    assert (tiles[:, 1] >= tiles[:, 0]).all() and (tiles[:, 1] > tiles[:, 0]).any(), "the second window is narrower"
+    for wide, narrow in ((0, 1), (3, 4)):
+        assert (tiles[:, narrow] >= tiles[:, wide]).all() and (tiles[:, narrow] > tiles[:, wide]).any()
     assert set(labels.unique().tolist()) <= {0, 1, 2}
     assert torch.equal(targets, tile_targets(labels))
 
 
 def test_an_unvaried_tile_is_what_inference_sees(patients):
-    one = replace(patients[0], views=patients[0].views[:1])
+    one = replace(patients[0], views=patients[0].views[:1], facing=None)
     still = replace(
         AUGMENT,
         rotate_deg=0,
@@ -78,8 +80,24 @@ def test_an_unvaried_tile_is_what_inference_sees(patients):
     shown = np.stack([window(levels, factor) for factor in WINDOW_FACTORS] + [compressed(levels)])
     starts = range(shown.shape[1] - TILE_PIXELS + 1)
     tiles = [shown[:, start : start + TILE_PIXELS] for start in starts]
-    distances = [np.abs(near - tile[0].numpy()).max() for plain in tiles for near in (plain, plain[..., ::-1])]
+    assert not tile[:, 3:].any(), "one view alone has none that faces it"
+    distances = [np.abs(near - tile[0, :3].numpy()).max() for plain in tiles for near in (plain, plain[..., ::-1])]
     assert min(distances) < 1e-3
+
+
+def test_a_tile_stands_before_what_the_other_detector_saw_of_it(patients):
+    sampler = TileSampler(patients, 1, 0)
+    both = [(index, sampler._both(index, 300)) for index in range(4) for _ in range(20)]
+    alone = [index for index, ((_, other), _) in both if not other.any()]
+    assert 2 <= len(alone) <= 30, "some tiles are shown without"
+    for index, ((own, other), units) in both:
+        patient = patients[index // 2]
+        view, opposite = patient.views[index % 2], patient.views[1 - index % 2]
+        assert np.array_equal(own, view.level[300:556].astype(np.float32))
+        if other.any():
+            by_hand = opposite.level[300:556].astype(np.float32)[:, patient.facing - 100]
+            assert np.array_equal(other[:, 100], by_hand)
+            assert units == (view.counts_per_level, opposite.counts_per_level)
 
 
 def test_the_sampler_shows_lesions_about_half_of_the_time(patients):
@@ -98,7 +116,7 @@ def test_going_on_from_weights_looks_half_of_the_time_where_they_err(patients):
             return np.zeros((len(starts), 2), np.float32), background
 
     views = [view for patient in patients for view in patient.views]
-    errors = row_errors(Blind(), views)
+    errors = row_errors(Blind(), patients)
     for view, error in zip(views, errors, strict=True):
         expected = [(row == 1).sum() + CLASS_WEIGHT[2] * (row == 2).sum() for row in view.labels]
         assert error == pytest.approx(np.array(expected), abs=1e-4)

@@ -31,6 +31,8 @@ from pipelines.planar.prepare import (
     ROW_MULTIPLE,
     WORKING_COLUMNS,
     WORKING_SPACING_MM,
+    facing,
+    facing_columns,
     prepare_view,
     working_grid,
 )
@@ -69,6 +71,30 @@ def test_the_network_sees_the_windows_and_a_logarithm_that_nothing_saturates():
     assert view.channels.dtype == np.float32
     np.testing.assert_allclose(view.channels[2], np.log1p(levels.clip(0, 20)) / np.log(21), atol=1e-6)
     assert compressed(np.array([0.0, 1.0, 20.0, 60.0])) == pytest.approx([0, np.log(2) / np.log(21), 1, 1])
+
+
+@pytest.mark.parametrize("pixel_mm", [WORKING_SPACING_MM, 1.8, 2.5])
+def test_what_faces_a_place_is_the_same_place_of_the_body(pixel_mm):
+    """A body off the middle with one hot arm, as the other detector has it: mirrored on the source's own grid."""
+    front = np.zeros((900, 256))
+    front[100:800, 70:200] = 20.0
+    front[400:420, 180:190] = 900.0
+    one, two = (prepare_view(counts, (pixel_mm, pixel_mm)) for counts in (front, front[:, ::-1]))
+    k = facing_columns(one, two)
+    assert k == facing_columns(two, one) is not None
+    seen = facing(two.counts, k)
+    middle = [ndimage.center_of_mass(counts > 100) for counts in (one.counts, seen)]
+    assert middle[0] == pytest.approx(middle[1], abs=0.51)
+    assert facing(facing(two.counts, k), k)[:, 20:-20] == pytest.approx(two.counts[:, 20:-20])
+
+
+def test_views_that_were_not_taken_together_do_not_face_each_other():
+    whole = np.zeros((900, 256))
+    whole[100:800, 70:200] = 20.0
+    view = prepare_view(whole, SPACING)
+    assert facing_columns(view, prepare_view(whole, (2.4, 2.4))) is None, "another pixel size"
+    assert facing_columns(view, prepare_view(whole[:800], SPACING)) is None, "another length"
+    assert facing_columns(view, prepare_view(np.roll(whole, 150, 0), SPACING)) is None, "the table had moved"
 
 
 @settings(max_examples=15, deadline=None)

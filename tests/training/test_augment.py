@@ -35,6 +35,23 @@ def test_without_variation_tiles_are_only_mirrored():
         assert same != mirrored
 
 
+def test_planes_are_moved_alike_and_each_has_noise_of_its_own():
+    levels, labels, _ = block(16)
+    levels, units = torch.cat([levels, 2 * levels], 1), torch.tensor([[50.0, 5000.0]]).repeat(16, 1)
+    settings = AugmentSettings(window=(1, 1), windows=(4.0, 2.0), gamma=(1, 1), dose=0.2, dose_share=0.0)
+    tiles, names = augment(levels, labels, units, settings, torch.Generator().manual_seed(3))
+    assert tiles.shape == (16, 4, 64, 64), "the windows of the first plane, then those of the second"
+    torch.testing.assert_close(tiles[:, 2], 2 * tiles[:, 0])
+    torch.testing.assert_close(tiles[:, 1], tiles[:, 2])
+    assert torch.equal(names > 0, tiles[:, 0] > 0.35 / 4) or ((names > 0) ^ (tiles[:, 0] > 0.35 / 4)).sum() < 40 * 16
+    noisy, _ = augment(
+        levels, labels, units, replace(settings, dose_share=1.0, blur_share=0.0), torch.Generator().manual_seed(3)
+    )
+    inside = names > 0
+    spread = [float((noisy[:, n][inside] - tiles[:, n][inside]).std()) for n in (1, 2)]
+    assert spread[1] < 0.5 * spread[0], "the second plane has a hundred times the counts"
+
+
 def test_labels_stay_on_their_image():
     tiles, names = run(AugmentSettings(window=(1, 1), gamma=(1, 1), dose_share=0, blur_share=0))
     for tile, name in zip(tiles[:, 0], names, strict=True):
