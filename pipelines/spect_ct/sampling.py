@@ -29,7 +29,7 @@ from pipelines.training.errors import drawing_chances
 SINGLE_MIX: Mapping[str, float] = {SPECT: 0.5, CT: 0.5}
 """Before the transfer: one network learns both modalities, one at a time."""
 
-FUSED_MIX: Mapping[str, float] = {FUSED: 0.6, SPECT: 0.2, CT: 0.2}
+FUSED_MIX: Mapping[str, float] = {FUSED: 0.4, SPECT: 0.3, CT: 0.3}
 """After it: pairs, and enough of each alone that the network still knows what to do when one is missing."""
 
 PAIRS_ONLY: Mapping[str, float] = {FUSED: 1.0}

@@ -3,7 +3,7 @@
 simulated patients (`dataset`, cached on disk) -> crops (`sampling`) -> Dice -> weights and model card.
 
 Transfer learning as the paper has it (pretrained on CT and on SPECT, fine-tuned on fused images), in one network: the
-"single" stage shows samples (SPECT, 0) and (0, CT), the "fused" stage mostly pairs, and each alone now and then, so
+"single" stage shows samples (SPECT, 0) and (0, CT), the "fused" stage pairs, and each alone nearly as often, so
 that one set of weights serves all three uses. `transfer=False` trains on the fused stage's samples from the start, for
 as many steps in all: what the comparison needs. Training that goes on from weights has the fused stage alone, and half
 of its crops lie where they err (`hard_places`).
@@ -11,8 +11,8 @@ of its crops lie where they err (`hard_places`).
 `paper` keeps what the paper states (Dice, Adam at 1e-4, 256 x 256) and what it leaves open as models of its kind have
 it (batch 16, 100 epochs). `default` is for two CPU cores: crops of 128 x 128, which cost a quarter, AdamW at 1.5e-3
 with a cosine schedule (1e-4 from random weights learns too little in so few steps), a moving average of the weights,
-and cross-entropy beside Dice, which alone says nothing about slices without a lesion. Metrics in the card come from
-`evaluate`, never from training. Results of simulated patients say nothing about real ones.
+and the cross-entropy of the worst pixels beside Dice, which alone says nothing about slices without a lesion. Metrics
+in the card come from `evaluate`, never from training. Results of simulated patients say nothing about real ones.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from pipelines.spect_ct.sampling import FUSED_MIX, HARD_SHARE, PAPER_SAMPLES, SI
 from pipelines.training.cards import went_on_from
 from pipelines.training.errors import remembered
 from pipelines.training.loop import LoopSettings, Trainer
+from pipelines.training.losses import mean_of_worst
 
 ONLY = ("cache", "network")
 PAPER_PATIENTS, PAPER_BATCH, PAPER_EPOCHS, SLICES_PER_EPOCH = 93, 16, 100, 184
@@ -47,6 +48,9 @@ SINGLE_SHARE = 0.45
 
 SMOOTH_PIXELS = 5.0
 """Added above and below in Dice: a sample without a lesion then asks for nothing marked, not for the impossible."""
+
+WORST_PIXELS = 0.05
+"""Share of a batch's pixels whose cross-entropy counts: a few times what lesions have of the crops."""
 
 TrainProgress = Callable[[float, str], None]
 
@@ -88,7 +92,7 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def lesion_loss(cross_entropy: float) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], torch.Tensor]:
-    """Return Dice, mean over the samples, plus so much of the pixels' cross-entropy."""
+    """Return Dice, mean over the samples, plus so much of the worst pixels' cross-entropy."""
     dice = DiceLoss(sigmoid=True, smooth_nr=SMOOTH_PIXELS, smooth_dr=SMOOTH_PIXELS)
 
     def loss(network: nn.Module, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -96,7 +100,8 @@ def lesion_loss(cross_entropy: float) -> Callable[[nn.Module, tuple[torch.Tensor
         logits = network(images).float()
         value: torch.Tensor = dice(logits, truth)
         if cross_entropy:
-            value = value + cross_entropy * functional.binary_cross_entropy_with_logits(logits, truth)
+            pixels = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+            value = value + cross_entropy * mean_of_worst(pixels, WORST_PIXELS)
         return value
 
     return loss
@@ -254,7 +259,7 @@ def _card(
     recipe: dict[str, Any] = {
         "preset": preset,
         "batch": settings.batch,
-        "loss": f"Dice + {settings.cross_entropy:g} x cross-entropy",
+        "loss": f"Dice + {settings.cross_entropy:g} x cross-entropy of the worst {WORST_PIXELS:.0%} of the pixels",
         "transfer": transfer,
         "stages": {"single": dict(SINGLE_MIX), "fused": dict(FUSED_MIX)} if transfer else {"fused": dict(FUSED_MIX)},
         "fine_tune_rate": settings.fine_tune_rate,
