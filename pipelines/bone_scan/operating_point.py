@@ -115,7 +115,7 @@ def set_operating_point(
     WeightsError
         If the folder does not hold the network.
     """
-    from pipelines.bone_scan.engine import MODEL, Engine
+    from pipelines.bone_scan.engine import MODEL, TILE_LABELS, Engine
     from pipelines.contract import ComputeOptions
 
     engine = Engine.load(ComputeOptions(weights_dir=folder))
@@ -128,8 +128,8 @@ def set_operating_point(
     cut = best_cut([p.has_metastases for p in seen], [p.logit for p in seen])
     shift = best_shift(seen, cut)
     state, card = load_model(MODEL, [folder])
-    # The tile's label sees the margin of its pixels, the last two of its inputs: what is added there is taken off here.
-    margin = state[TILE_WEIGHT].shape[1] - 2
+    # The tile's label sees the margins of its pixels, the last of its inputs: what is added there is taken off here.
+    margin = state[TILE_WEIGHT].shape[1] - len(TILE_LABELS)
     state[PIXEL_BIAS][METASTASIS] += shift
     state[TILE_BIAS] -= state[TILE_WEIGHT][:, margin] * shift
     state[TILE_BIAS][0] -= cut

@@ -2,7 +2,8 @@
 
 Half of the tiles hold a metastasis, some the bladder, the rest lies anywhere on the body, among them every
 confounder of patients without metastases. Where it is known what weights to go on from get wrong (`hard_places`),
-half of all tiles lie there instead. Tiles are cut from the cache's views and augmented as a batch.
+half of all tiles lie there instead. Tiles are cut from the cache's views, each with what the opposite view
+shows there, and augmented as a batch.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def test_planes_are_moved_alike_and_each_has_noise_of_its_own():
     assert tiles.shape == (16, 4, 64, 64), "the windows of the first plane, then those of the second"
     torch.testing.assert_close(tiles[:, 2], 2 * tiles[:, 0])
     torch.testing.assert_close(tiles[:, 1], tiles[:, 2])
-    assert torch.equal(names > 0, tiles[:, 0] > 0.35 / 4) or ((names > 0) ^ (tiles[:, 0] > 0.35 / 4)).sum() < 40 * 16
+    assert ((names > 0) ^ (tiles[:, 0] > 0.35 / 4)).sum() < 40 * 16, "but for pixels at the border"
     noisy, _ = augment(
         levels, labels, units, replace(settings, dose_share=1.0, blur_share=0.0), torch.Generator().manual_seed(3)
     )
