@@ -35,6 +35,7 @@ from pipelines.training.cards import went_on_from
 from pipelines.training.errors import remembered
 from pipelines.training.loop import LoopSettings, Trainer
 from pipelines.training.losses import mean_of_worst
+from pipelines.training.widening import widened
 
 PAPER_BATCH = 16
 DEFAULT_BATCH = 8
@@ -155,7 +156,7 @@ def train(
     before = None
     if start is not None:
         state, before = load_model(MODEL, [start])
-        network.load_state_dict(widened(state))
+        network.load_state_dict(widened(state, FIRST_LAYER, CHANNELS))
     seeds = range(first, first + patients)
     build_cache(cache, seeds, "train", workers, _part(progress, 0.0, 0.05))
     held = load_patients(cache_folder(cache, "train"), seeds)
@@ -170,15 +171,6 @@ def train(
     if operating_patients:
         card = set_operating_point(out, operating_patients, _part(progress, 0.9, 1.0))
     return card
-
-
-def widened(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give weights of a network that saw fewer channels blind ones for the rest: it answers as before."""
-    first = state[FIRST_LAYER]
-    missing = CHANNELS - first.shape[1]
-    if missing <= 0:
-        return state
-    return {**state, FIRST_LAYER: torch.cat([first, first.new_zeros(len(first), missing, *first.shape[2:])], 1)}
 
 
 def _run(

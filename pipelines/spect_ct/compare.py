@@ -131,7 +131,9 @@ class _Fold:
     def _preset(self) -> Preset:
         base = PRESETS["default"]
         samples = replace(
-            base.samples if self.budget.side < PAPER_SAMPLES.side else PAPER_SAMPLES, side=self.budget.side
+            base.samples if self.budget.side < PAPER_SAMPLES.side else PAPER_SAMPLES,
+            side=self.budget.side,
+            slices=PAPER_SAMPLES.slices,
         )
         loop = replace(base.loop, steps=self.budget.steps, warmup=min(base.loop.warmup, self.budget.steps // 5))
         return replace(base, samples=samples, loop=loop, batch=self.budget.batch)

@@ -1,8 +1,8 @@
 """Simulated patients for training: the slices with lesions, and some without, on the network's grid, kept on disk.
 
 simulate (`pipelines.phantoms.spect_ct`) -> common grid (`grid`, as at inference) -> the slices on which a use shows a
-lesion and, for every ten of them, three others -> one array and one index of lesions per patient. The arrays are
-mapped, not read: a sampler takes crops out of many patients.
+lesion and, for every ten of them, three others, each with its neighbours -> one array and one index of lesions per
+patient. The arrays are mapped, not read: a sampler takes crops out of many patients.
 
 A cache is named by preset and `CACHE_VERSION`; raise the version when simulation or preparation changes.
 """
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.truth import GridPatient, on_grid
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
 from pipelines.training.processes import fill_cache
@@ -24,13 +25,17 @@ from pipelines.training.processes import fill_cache
 if TYPE_CHECKING:
     from pipelines.phantoms.spect_ct.patient import SpectCtPatient
 
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 DEFAULT_CACHE = Path(".cache")
 SCALE = 2000.0
 """Inputs are kept as int16 of so many steps per unit: z-scores up to 16, finer than any noise."""
 
-LAYERS = ("inputs: SPECT", "inputs: CT", f"truth: {SPECT}", f"truth: {CT}", f"truth: {FUSED}")
 TRUTH_LAYER = {SPECT: 2, CT: 3, FUSED: 4}
+"""Layers of a slice: SPECT and CT, the truth of each use, SPECT and CT of the slice below, of the slice above."""
+
+INPUT_LAYERS = (0, 1, 5, 6, 7, 8)
+"""What the network sees of a slice, in its order (`neighbours`)."""
+
 NEGATIVE_SHARE = 0.3
 """Slices without any lesion, as a share of all that are kept: the paper trains on lesions only, and a network that
 never saw anything else marks something everywhere."""
@@ -78,9 +83,15 @@ def keep_slices(patient: GridPatient, rng: np.random.Generator) -> np.ndarray:
 
 def layers_of(patient: GridPatient, slices: np.ndarray) -> np.ndarray:
     """Return `CachedPatient.layers` of some slices."""
-    inputs = np.rint(np.clip(patient.prepared.inputs[slices] * SCALE, -32767, 32767)).astype(np.int16)
+    seen = with_neighbours(patient.prepared.inputs, slices)
+    inputs = np.rint(np.clip(seen * SCALE, -32767, 32767)).astype(np.int16)
     truths = [patient.labels[use][slices].astype(np.int16)[:, None] for use in TRUTH_LAYER]
-    return np.concatenate([inputs, *truths], 1)
+    return np.concatenate([inputs[:, :2], *truths, inputs[:, 2:]], 1)
+
+
+def inputs_of(layers: np.ndarray) -> np.ndarray:
+    """Return what the network sees of cached slices: float32 (slice, 6, row, column)."""
+    return np.asarray(layers[:, INPUT_LAYERS], np.float32) / np.float32(SCALE)
 
 
 def spots_of(layers: np.ndarray) -> tuple[Spot, ...]:

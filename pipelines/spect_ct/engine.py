@@ -1,21 +1,25 @@
 """The network at work: slices of the common grid in, the probability of a lesion in every pixel out.
 
-weights and card -> the network, its normalisations folded -> `windows` of the slices -> float16 (slice, row, column).
+weights and card -> the network, its normalisations folded, in torch or OpenVINO -> `windows` of the slices -> float16
+(slice, row, column).
 
 torch is imported here, so only workers may import this module: a pipeline does so in `load`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pipelines.contract import ComputeOptions, Progress
-from pipelines.contract.compute import autocast
+from pipelines.contract.compute import Device, autocast
 from pipelines.contract.loading import NetworkEngine
-from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network, folded
+from pipelines.contract.openvino import accelerated
+from pipelines.contract.weights import ModelCard
+from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet, build_network, folded
 from pipelines.spect_ct.windows import probabilities_of
 
 MODEL = "spect-ct-mt-unet"
@@ -23,7 +27,14 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights"
 
 
 class LesionEngine(NetworkEngine):
-    """The network, loaded once per process: float32 (n, 2, rows, columns) -> logits (n, 1, rows, columns)."""
+    """The network, loaded once per process: float32 (n, 6, rows, columns) -> logits (n, 1, rows, columns).
+
+    Weights that see one slice get the first two of the channels.
+    """
+
+    def __init__(self, network: MTUNet, card: ModelCard, device: Device, precision: str) -> None:
+        super().__init__(network, card, device, precision)
+        self._run: Callable[[torch.Tensor], torch.Tensor] = network
 
     @classmethod
     def load(cls, options: ComputeOptions) -> LesionEngine:
@@ -36,6 +47,7 @@ class LesionEngine(NetworkEngine):
         """
         engine = cls._load(options, MODEL, SHIPPED_WEIGHTS, NETWORK, OUTPUTS, build_network)
         engine._network = folded(engine._network)
+        engine._run, engine.device = accelerated(engine._network, engine._network.channels, engine.device, options)
         return engine
 
     def probabilities(
@@ -45,7 +57,8 @@ class LesionEngine(NetworkEngine):
 
         Parameters
         ----------
-        inputs : float32 (slice, 2, row, column), as `grid.prepare` makes them.
+        inputs : float32 (slice, 2, row, column), consecutive slices as `grid.prepare` makes them, or (slice, 6, row,
+            column), any slices with their neighbours.
         where : blocks in which a lesion can be, as `search.worth_a_look` has them; None for everywhere. What lies far
             from them has the probability 0.
 
@@ -57,7 +70,7 @@ class LesionEngine(NetworkEngine):
         return probabilities_of(self._predict, inputs, where, progress)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
-        shown = images.to(self.device.name, memory_format=torch.channels_last)
+        shown = images[:, : self._network.channels].to(self.device.name, memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
-            logits: torch.Tensor = self._network(shown)
+            logits = self._run(shown)
         return logits.float().cpu()

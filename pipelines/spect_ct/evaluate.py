@@ -22,11 +22,12 @@ import numpy as np
 from pipelines.contract import ComputeOptions
 from pipelines.spect_ct.baseline import ThresholdBaseline, tune
 from pipelines.spect_ct.evaluation_report import EvaluationReport, PatientResult
+from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.pictures import write_picture
 from pipelines.spect_ct.scores import UseScore, largest_slices, score_slice, score_volume
 from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.truth import GridPatient, on_grid
-from pipelines.spect_ct.uses import FUSED, USES, shown
+from pipelines.spect_ct.uses import FUSED, USES, blanked
 from pipelines.training.cards import write_figures
 from pipelines.training.processes import ahead
 
@@ -50,7 +51,7 @@ class Network(Protocol):
     """What is evaluated: `engine.LesionEngine`, or another network in its place."""
 
     def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
-        """Return (slice, row, column) for inputs (slice, 2, row, column); `where` as `search.worth_a_look` has it."""
+        """Return (slice, row, column) for inputs (slice, 6, row, column); `where` as `search.worth_a_look` has it."""
 
 
 def evaluate(
@@ -142,7 +143,7 @@ def score_use(
     """Score one use of one patient; writes a picture of the slice of the largest lesion where a path is given."""
     labels, places = placed.labels[use], largest_slices(placed.labels[use])
     wanted = np.arange(len(labels)) if whole else np.array(sorted(set(places.values())), int)
-    inputs = placed.prepared.inputs[wanted] * np.array(shown(use), np.float32)[None, :, None, None]
+    inputs = blanked(with_neighbours(placed.prepared.inputs, wanted), use)
     probabilities = np.zeros(labels.shape, np.float16)
     if len(wanted):
         where = worth_a_look(placed.prepared, use)[wanted]

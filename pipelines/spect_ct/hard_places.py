@@ -1,7 +1,7 @@
 """Where weights that exist already err on cached slices: what training that goes on from them should see more of.
 
 Crops about lesions show such a network little of what it marks falsely: kidneys, joints, ribs, the shoulder blade.
-Before it goes on it looks at some slices of every patient, SPECT and CT together, as inference does.
+Before it goes on it looks at some slices of every patient, for each use at others, as inference does.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
-from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient
+from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, inputs_of
 from pipelines.spect_ct.search import BLOCK
-from pipelines.spect_ct.uses import FUSED, shown
+from pipelines.spect_ct.uses import FUSED, USES, blanked, shown
 
-LOOKED_AT = 12
-"""Slices of a patient that are looked at, evenly spread over those kept: they resemble their neighbours."""
+LOOKED_AT = 8
+"""Slices of a patient that are looked at for each use, evenly spread over those kept: they resemble their
+neighbours."""
 
 ERROR_BLOCK = 16
 """Pixels (mm) along the sides of the blocks in which errors are summed; the grid's sides are multiples of it."""
@@ -31,7 +32,7 @@ class Network(Protocol):
     """What errs: `engine.LesionEngine`."""
 
     def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
-        """Return (slice, row, column) for inputs (slice, 2, row, column)."""
+        """Return (slice, row, column) for inputs (slice, 6, row, column)."""
 
 
 def warm_or_dense(layers: np.ndarray, use: str = FUSED) -> np.ndarray:
@@ -54,9 +55,10 @@ def warm_or_dense(layers: np.ndarray, use: str = FUSED) -> np.ndarray:
 def slice_errors(
     network: Network, patients: Sequence[CachedPatient], progress: Progress | None = None
 ) -> list[np.ndarray]:
-    """Return, for each patient, how wrong the network is: float32 (slice, rows / 16, columns / 16).
+    """Return, for each patient, how wrong the network is: float32 (use, slice, rows / 16, columns / 16).
 
-    The unit is pixels: sum over the block of |probability - truth|; 0 on slices that were not looked at.
+    The uses are in the order of `USES`. The unit is pixels: sum over the block of |probability - truth|; 0 on slices
+    that were not looked at.
     """
     errors = []
     for number, patient in enumerate(patients):
@@ -67,14 +69,14 @@ def slice_errors(
 
 
 def _errors_of(network: Network, patient: CachedPatient) -> np.ndarray:
-    layers = patient.layers
-    slices, _, rows, columns = layers.shape
+    slices, _, rows, columns = patient.layers.shape
     shape = (rows // ERROR_BLOCK, ERROR_BLOCK, columns // ERROR_BLOCK, ERROR_BLOCK)
-    chosen = np.unique(np.linspace(0, slices - 1, LOOKED_AT).round().astype(int))
-    held = np.array(layers[chosen])
-    inputs = held[:, :2].astype(np.float32) / np.float32(SCALE)
-    found = network.probabilities(inputs, where=warm_or_dense(held)).astype(np.float32)
-    wrong = np.abs(found - (held[:, TRUTH_LAYER[FUSED]] > 0))
-    errors = np.zeros((slices, shape[0], shape[2]), np.float32)
-    errors[chosen] = wrong.reshape(len(chosen), *shape).sum((2, 4))
+    errors = np.zeros((len(USES), slices, shape[0], shape[2]), np.float32)
+    looks = np.unique(np.linspace(0, slices - 1, LOOKED_AT * len(USES)).round().astype(int))
+    for number, use in enumerate(USES):
+        chosen = looks[number :: len(USES)]
+        held = np.array(patient.layers[chosen])
+        found = network.probabilities(blanked(inputs_of(held), use), where=warm_or_dense(held, use)).astype(np.float32)
+        wrong = np.abs(found - (held[:, TRUTH_LAYER[use]] > 0))
+        errors[number, chosen] = wrong.reshape(len(chosen), *shape).sum((2, 4))
     return errors

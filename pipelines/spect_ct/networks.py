@@ -1,8 +1,8 @@
 """MT-UNet: a U-Net whose encoder is made of MBConv blocks, with triplet attention where both modalities meet.
 
-Wang et al., doi 10.3760/cma.j.cn321828-20241106-00384. Input float (n, 2, rows, columns), channels SPECT then CT,
-each z-scored (`grid`), 0 everywhere where a modality is missing; sides multiples of 16. Output logits (n, 1, rows,
-columns), sigmoid outside.
+Wang et al., doi 10.3760/cma.j.cn321828-20241106-00384. Input float (n, 2 or 6, rows, columns), channels SPECT then CT,
+each z-scored (`grid`), 0 everywhere where a modality is missing, then those of the neighbours if the network sees them
+(`neighbours`; the paper's does not); sides multiples of 16. Output logits (n, 1, rows, columns), sigmoid outside.
 
 The paper names the parts, not their sizes. Ours: a 3 x 3 stem of 32 channels; five stages of 32, 48, 80, 160 and 256
 channels with 1, 2, 2, 3 and 3 blocks; a decoder that doubles the size bilinearly, joins the skip and convolves twice.
@@ -25,10 +25,11 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from pipelines.spect_ct.attention import TripletAttention
 from pipelines.spect_ct.mbconv import MBConv, conv_norm
+from pipelines.spect_ct.neighbours import SEEN_SLICES
 
 NETWORK = "mt-unet"
 CHANNELS = ("spect", "ct")
-"""Input channels, in order."""
+"""Input channels of a slice, in order."""
 
 OUTPUTS = ("lesion",)
 STAGE_CHANNELS = (32, 48, 80, 160, 256)
@@ -45,8 +46,12 @@ class NetworkSettings:
     """What a card needs to say so that the same network can be built again (`ModelCard.network_parameters`)."""
 
     attention: str = "skip"
+    slices: int = 1
+    """Seen at once: 1, or 3 with the neighbours. A card that does not say means 1."""
 
     def __post_init__(self) -> None:
+        if self.slices not in (1, SEEN_SLICES):
+            raise ValueError(f"slices must be 1 or {SEEN_SLICES}, got {self.slices}")
         if self.attention not in ATTENTIONS:
             raise ValueError(f"attention must be {' or '.join(ATTENTIONS)}, got '{self.attention}'")
 
@@ -87,13 +92,17 @@ class Decoder(nn.Module):
 
 
 class MTUNet(nn.Module):
-    """See the module's text; 4.82 million parameters."""
+    """See the module's text; 4.82 million parameters.
+
+    `channels`: how many of the input it takes; 2 for each slice that it sees.
+    """
 
     def __init__(self, settings: NetworkSettings | None = None) -> None:
         super().__init__()
         self.settings = settings or NetworkSettings()
         gate = "triplet" if self.settings.attention == "block" else "se"
-        self.stem = conv_norm(len(CHANNELS), STAGE_CHANNELS[0], 3)
+        self.channels = len(CHANNELS) * self.settings.slices
+        self.stem = conv_norm(self.channels, STAGE_CHANNELS[0], 3)
         self.stages = nn.ModuleList()
         channels = STAGE_CHANNELS[0]
         rows = zip(STAGE_CHANNELS, STAGE_BLOCKS, STAGE_EXPANSION, STAGE_KERNEL, strict=True)

@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, Spot, read_patient
+from pipelines.spect_ct.dataset import INPUT_LAYERS, SCALE, TRUTH_LAYER, CachedPatient, Spot, read_patient
 from pipelines.spect_ct.hard_places import ERROR_BLOCK, warm_or_dense
+from pipelines.spect_ct.neighbours import SEEN_SLICES
+from pipelines.spect_ct.networks import CHANNELS
 from pipelines.spect_ct.search import BLOCK
-from pipelines.spect_ct.uses import CT, FUSED, SPECT, shown
+from pipelines.spect_ct.uses import CT, FUSED, SPECT, USES, shown
 from pipelines.training.augment_slices import blur, sample_image, sample_labels, sampling_grid
 from pipelines.training.errors import drawing_chances
 
@@ -43,12 +45,14 @@ HARD_SHARE = 0.5
 class SampleSettings:
     """Ranges of the augmentation; every draw is independent.
 
-    side : pixels (mm) of a crop. negatives : share of crops from slices without a lesion. rotate_deg, scale : geometry.
+    side : pixels (mm) of a crop. slices : seen at once, 1 or `neighbours.SEEN_SLICES`. negatives : share of crops from
+        slices without a lesion. rotate_deg, scale : geometry.
     gain, offset : of a modality's z-scores. noise : largest standard deviation, drawn for `noise_share`.
     blur_pixels : largest, drawn for `blur_share`.
     """
 
     side: int = 128
+    slices: int = SEEN_SLICES
     negatives: float = 0.3
     rotate_deg: float = 15.0
     scale: tuple[float, float] = (0.9, 1.12)
@@ -61,7 +65,9 @@ class SampleSettings:
     blur_share: float = 0.15
 
 
-PAPER_SAMPLES = SampleSettings(side=256, scale=(1.0, 1.0), gain=(1.0, 1.0), offset=0.0, noise=0.1, blur_share=0.0)
+PAPER_SAMPLES = SampleSettings(
+    side=256, slices=1, scale=(1.0, 1.0), gain=(1.0, 1.0), offset=0.0, noise=0.1, blur_share=0.0
+)
 
 
 @dataclass(frozen=True)
@@ -76,8 +82,8 @@ class _Held:
 class CropSampler:
     """Draws batches from the patients of a cache.
 
-    `next` gives input float32 (n, 2, side, side) and truth float32 (n, 1, side, side). Patients are drawn alike, then
-    their lesions alike, whatever their size; of a lesion its larger sections more often. `errors`:
+    `next` gives input float32 (n, 2 for each slice seen, side, side) and truth float32 (n, 1, side, side). Patients are
+    drawn alike, then their lesions alike, whatever their size; of a lesion its larger sections more often. `errors`:
     `hard_places.slice_errors` of the patients, None where nothing is known.
 
     Raises
@@ -97,7 +103,7 @@ class CropSampler:
         self.uses, self.odds = list(mix), np.array(list(mix.values())) / sum(mix.values())
         self.held = [_hold(read_patient(folder, one)) for one in seeds]
         self.errors = errors
-        self.chances = None if errors is None else drawing_chances(errors)
+        self.chances = {u: drawing_chances([one[n] for one in errors]) for n, u in enumerate(USES)} if errors else {}
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         return self
@@ -128,8 +134,8 @@ class CropSampler:
 
     def _draw_hard(self, use: str, errors: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw a block of a patient's slices as often as it is wrong."""
-        index = int(self.rng.choice(len(self.held), p=self.chances))
-        wrong = errors[index].astype(np.float64)
+        index = int(self.rng.choice(len(self.held), p=self.chances[use]))
+        wrong = errors[index][USES.index(use)].astype(np.float64)
         total = wrong.sum()
         block = int(self.rng.choice(wrong.size, p=wrong.reshape(-1) / total if total > 0 else None))
         number, row, column = (int(i) for i in np.unravel_index(block, wrong.shape))
@@ -149,7 +155,7 @@ def draw_crop(
     patient: CachedPatient, number: int, use: str, about: tuple[float, float] | None, settings: SampleSettings,
     rng: np.random.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
-    """Return one augmented crop: input float32 (2, side, side) and truth float32 (1, side, side).
+    """Return one augmented crop: input float32 (2 for each slice seen, side, side) and truth float32 (1, side, side).
 
     Parameters
     ----------
@@ -179,7 +185,8 @@ def draw_crop(
     for axis in (0, 1):
         if rng.random() < settings.mirror:
             points = points.flip(axis)
-    image = sample_image(torch.from_numpy(part[:2].astype(np.float32) / SCALE), points)
+    channels = INPUT_LAYERS[: len(CHANNELS) * settings.slices]
+    image = sample_image(torch.from_numpy(part[channels, ...].astype(np.float32) / SCALE), points)
     truth = sample_labels(torch.from_numpy(part[TRUTH_LAYER[use]][None].astype(np.float32)), points) > 0
     return _appearance(image, use, settings, rng), truth.float()
 
@@ -187,18 +194,19 @@ def draw_crop(
 def _appearance(image: torch.Tensor, use: str, settings: SampleSettings, rng: np.random.Generator) -> torch.Tensor:
     """Change each modality by itself and blank the one that the use does not show."""
     for channel, there in enumerate(shown(use)):
-        plane = image[channel : channel + 1]
+        # All slices of a modality, below, of and above the crop's.
+        planes = image[channel :: len(CHANNELS)]
         if not there:
-            plane.zero_()
+            planes.zero_()
             continue
         gain = math.exp(rng.uniform(*np.log(settings.gain)))
-        plane.mul_(gain).add_(float(rng.uniform(-settings.offset, settings.offset)))
+        planes.mul_(gain).add_(float(rng.uniform(-settings.offset, settings.offset)))
         if rng.random() < settings.blur_share:
             sigma = float(rng.uniform(0.3, settings.blur_pixels))
-            plane.copy_(blur(plane, sigma, sigma))
+            planes.copy_(blur(planes, sigma, sigma))
         if rng.random() < settings.noise_share:
             deviation = float(rng.uniform(0, settings.noise))
-            plane.add_(torch.from_numpy(rng.standard_normal(tuple(plane.shape), dtype=np.float32)) * deviation)
+            planes.add_(torch.from_numpy(rng.standard_normal(tuple(planes.shape), dtype=np.float32)) * deviation)
     return image
 
 

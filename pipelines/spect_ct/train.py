@@ -34,15 +34,17 @@ from pipelines.contract.weights import ModelCard, load_model, save_model
 from pipelines.spect_ct.dataset import DEFAULT_CACHE, build_cache, cache_folder, cached_seeds, read_patient
 from pipelines.spect_ct.engine import MODEL, LesionEngine
 from pipelines.spect_ct.hard_places import slice_errors
-from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet
+from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet, NetworkSettings
 from pipelines.spect_ct.sampling import FUSED_MIX, HARD_SHARE, PAPER_SAMPLES, SINGLE_MIX, CropSampler, SampleSettings
 from pipelines.training.cards import went_on_from
 from pipelines.training.errors import remembered
 from pipelines.training.loop import LoopSettings, Trainer
 from pipelines.training.losses import mean_of_worst
+from pipelines.training.widening import widened
 
 ONLY = ("cache", "network")
 PAPER_PATIENTS, PAPER_BATCH, PAPER_EPOCHS, SLICES_PER_EPOCH = 93, 16, 100, 184
+FIRST_LAYER = "stem.0.weight"
 SINGLE_SHARE = 0.45
 """Share of the steps (or of the clock) that single modalities get."""
 
@@ -135,8 +137,9 @@ def train(
         then follows the clock.
     out : folder of the weights; checkpoints go to `out`/runs, and a run found there is resumed.
     only : "cache" to simulate the patients and stop, "network" to train on what the cache holds of them, "" for both.
-    start : folder of weights to go on from, None for random ones; half of the crops then lie where they err, for which
-    `first` should be a patient that they have not seen.
+    start : folder of weights to go on from (of weights that see one slice the network learns to see more), None for
+        random ones; half of the crops then lie where they err, for which `first` should be a patient that they have
+        not seen.
     learning_rate : None for the preset's. transfer : False to begin with pairs at once.
 
     Returns
@@ -167,10 +170,11 @@ def train(
     settings = PRESETS[preset]
     loop = replace(settings.loop, steps=steps or settings.loop.steps, seconds=seconds).on(where)
     torch.manual_seed(seed)
-    network, before, errors, begun = MTUNet(), None, None, 0.1
+    network = MTUNet(NetworkSettings(slices=settings.samples.slices))
+    before, errors, begun = None, None, 0.1
     if start is not None:
         state, before = load_model(MODEL, [start])
-        network.load_state_dict(state)
+        network.load_state_dict(widened(state, FIRST_LAYER, network.channels))
         transfer = False
         loop = replace(loop, learning_rate=settings.fine_tune_rate)
         begun = 0.15
@@ -180,7 +184,7 @@ def train(
     settings = replace(settings, loop=loop)
     taken = fit_stages(network, folder, seeds, settings, out / "runs", seed, transfer, where,
                        _part(progress, begun, 1.0), errors)  # fmt: skip
-    card = _card(preset, settings.loop, seeds, seed, taken, transfer, before)
+    card = _card(preset, settings.loop, network, seeds, seed, taken, transfer, before)
     return (save_model(network.state_dict(), card, out),)
 
 
@@ -196,7 +200,7 @@ def fit_stages(
     progress: TrainProgress | None = None,
     errors: Sequence[np.ndarray] | None = None,
 ) -> int:
-    """Train any network of two channels and one logit by the recipe; return the steps taken.
+    """Train any network of the samples' channels and one logit by the recipe; return the steps taken.
 
     `errors`: as `CropSampler` has them.
 
@@ -252,7 +256,7 @@ def _teller(
 
 
 def _card(
-    preset: str, loop: LoopSettings, seeds: Sequence[int], seed: int, taken: int, transfer: bool,
+    preset: str, loop: LoopSettings, network: MTUNet, seeds: Sequence[int], seed: int, taken: int, transfer: bool,
     before: ModelCard | None,
 ) -> ModelCard:  # fmt: skip
     settings, steps = PRESETS[preset], taken + (before.steps if before is not None else 0)
@@ -273,10 +277,11 @@ def _card(
         version=f"0.1.{steps}",
         pipeline="spect-ct",
         network=NETWORK,
-        network_parameters=MTUNet().settings.to_card(),
+        network_parameters=network.settings.to_card(),
         input=(
-            "float32 (n, 2, rows, columns), sides multiples of 16: axial slices of about 3 mm at 1 x 1 mm, channels "
-            "SPECT (z-scored, asinh) and CT (-700 to 800 HU, z-scored), a missing one 0"
+            f"float32 (n, {network.channels}, rows, columns), sides multiples of 16: axial slices of about 3 mm at "
+            "1 x 1 mm, channels SPECT (z-scored, asinh) and CT (-700 to 800 HU, z-scored), a missing one 0"
+            + ("; then those of the slice below and of the one above" if network.settings.slices > 1 else "")
         ),
         outputs=OUTPUTS,
         training_data=(

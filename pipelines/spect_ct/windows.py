@@ -1,6 +1,6 @@
 """A network over whole slices, each cut to the window in which a lesion can be.
 
-slices (slice, 2, row, column) -> a few at a time: the window that holds every place worth a look (`search`) and its
+slices, with their neighbours -> a few at a time: the window that holds every place worth a look (`search`) and its
 surroundings -> logits -> sigmoid -> float16 (slice, row, column), 0 outside. Memory is bounded by the window and the
 few slices; progress is told after each.
 
@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from pipelines.contract import Progress
-from pipelines.spect_ct.networks import INPUT_MULTIPLE
+from pipelines.spect_ct.neighbours import with_neighbours
+from pipelines.spect_ct.networks import CHANNELS, INPUT_MULTIPLE
 from pipelines.spect_ct.search import BLOCK
 
 SLICES_AT_ONCE = 2
@@ -37,18 +38,21 @@ def probabilities_of(
 
     Parameters
     ----------
-    predict : float32 (n, 2, rows, columns) -> logits float32 (n, 1, rows, columns), on the CPU; run in inference mode.
-    inputs : float32 (slice, 2, row, column), sides multiples of 16.
+    predict : float32 (n, 6, rows, columns) -> logits float32 (n, 1, rows, columns), on the CPU; run in inference mode.
+    inputs : float32 (slice, 2, row, column), consecutive slices, or (slice, 6, row, column), any slices, each with its
+        neighbours (`neighbours.with_neighbours`); sides multiples of 16.
     where : blocks in which a lesion can be, as `search.worth_a_look` has them; None for everywhere.
     """
-    slices = len(inputs)
+    slices, alone = len(inputs), inputs.shape[1] == len(CHANNELS)
     found = np.zeros((slices, *inputs.shape[2:]), np.float16)
     with torch.inference_mode():
         for first in range(0, slices, SLICES_AT_ONCE):
             some = slice(first, min(slices, first + SLICES_AT_ONCE))
             window = (slice(None), slice(None)) if where is None else window_of(np.asarray(where[some].any(0)))
             if window is not None:
-                shown = torch.from_numpy(np.ascontiguousarray(inputs[(some, slice(None), *window)]))
+                part = inputs[(slice(None), slice(None), *window)]
+                seen = with_neighbours(part, range(some.start, some.stop)) if alone else part[some]
+                shown = torch.from_numpy(np.ascontiguousarray(seen))
                 found[(some, *window)] = predict(shown)[:, 0].sigmoid().to(torch.float16).numpy()
             if progress is not None:
                 progress(some.stop / slices, f"slice {some.stop} of {slices}")

@@ -73,17 +73,18 @@ def test_the_tiles_label_rises_with_what_the_pixels_show(network):
 
 
 def test_weights_of_fewer_channels_answer_as_before(network):
-    from pipelines.bone_scan.train import FIRST_LAYER, widened
+    from pipelines.bone_scan.train import FIRST_LAYER
+    from pipelines.training.widening import widened
 
     state = network.state_dict()
     narrow = {**state, FIRST_LAYER: state[FIRST_LAYER][:, :2]}
     grown = BoneScanNetwork().eval()
-    grown.load_state_dict(widened(narrow))
+    grown.load_state_dict(widened(narrow, FIRST_LAYER, 6))
     tiles = torch.rand(2, CHANNELS, 64, 64)
     other = torch.cat([tiles[:, :2], torch.rand(2, CHANNELS - 2, 64, 64)], 1)
     with torch.inference_mode():
         assert torch.equal(grown(tiles)[0], grown(other)[0])
-    assert torch.equal(widened(state)[FIRST_LAYER], state[FIRST_LAYER])
+    assert torch.equal(widened(state, FIRST_LAYER, 6)[FIRST_LAYER], state[FIRST_LAYER])
 
 
 def test_every_parameter_takes_part():

@@ -19,6 +19,7 @@ class Marker(torch.nn.Module):
     def __init__(self, hot: float = HOT, dense: float = DENSE) -> None:
         super().__init__()
         self.hot, self.dense = hot, dense
+        self.channels = 2
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (n, 1, rows, columns)."""

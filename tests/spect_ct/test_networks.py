@@ -10,6 +10,8 @@ from torch.nn import BatchNorm2d
 from pipelines.spect_ct.attention import TripletAttention
 from pipelines.spect_ct.mbconv import DropPath, MBConv
 from pipelines.spect_ct.networks import STAGE_CHANNELS, MTUNet, NetworkSettings, build_network, count_parameters, folded
+from pipelines.spect_ct.train import FIRST_LAYER
+from pipelines.training.widening import widened
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,17 @@ def test_a_card_builds_the_same_network_and_refuses_another():
     assert build_network(MTUNet(NetworkSettings("block")).settings.to_card()).settings.attention == "block"
     with pytest.raises(ValueError, match="attention"):
         build_network({"attention": "somewhere"})
+    with pytest.raises(ValueError, match="slices"):
+        build_network({"slices": 2})
+
+
+def test_weights_of_one_slice_answer_as_before_in_a_network_that_sees_the_neighbours_too():
+    narrow, wide = MTUNet().eval(), MTUNet(NetworkSettings(slices=3)).eval()
+    assert build_network({}).channels == 2 and build_network(wide.settings.to_card()).channels == 6
+    wide.load_state_dict(widened(narrow.state_dict(), FIRST_LAYER, 6))
+    images = torch.randn(1, 6, 32, 32)
+    with torch.inference_mode():
+        assert torch.allclose(wide(images), narrow(images[:, :2]), atol=1e-5)
 
 
 def hand_gate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage
 
 from pipelines.spect_ct.grid import prepare
+from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.search import BLOCK, worth_a_look
 from pipelines.spect_ct.truth import placed
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
@@ -53,7 +54,7 @@ def test_slices_that_the_ct_does_not_reach_are_looked_at_by_spect(prepared):
 
 def difference(images: torch.Tensor) -> torch.Tensor:
     """A "network" of single pixels: where a window lies does not matter to it."""
-    return images[:, :1] - images[:, 1:]
+    return images[:, :1] - images[:, 1:2]
 
 
 def test_the_answer_of_a_window_lies_where_it_was_seen():
@@ -68,6 +69,23 @@ def test_the_answer_of_a_window_lies_where_it_was_seen():
     outside = np.ones(part.shape, bool)
     outside[2:4, rows, columns] = False  # two slices share a window
     assert part[outside].max() == 0
+
+
+def test_the_network_sees_the_same_of_a_volume_and_of_single_slices_with_their_neighbours():
+    inputs = np.random.default_rng(1).normal(size=(5, 2, 96, 160)).astype(np.float32)
+    where = np.zeros((5, 24, 40), bool)
+    where[1:4, 10:14, 20:30] = True
+
+    def across(images: torch.Tensor) -> torch.Tensor:
+        assert images.shape[1] == 6
+        return images[:, :1] + 2 * images[:, 2:3] - images[:, 4:5]
+
+    volume = probabilities_of(across, inputs, where)
+    some = probabilities_of(across, with_neighbours(inputs, [1, 3]), where[[1, 3]])
+    rows, columns = window_of(where[1])
+    middle = inputs[1, 0] + 2 * inputs[0, 0] - inputs[2, 0]
+    assert np.allclose(volume[1, rows, columns], 1 / (1 + np.exp(-middle[rows, columns])), atol=1e-3)
+    assert np.array_equal(volume[[1, 3]], some)
 
 
 def test_a_window_holds_its_blocks_with_a_margin_and_fits_the_network():

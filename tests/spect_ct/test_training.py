@@ -13,12 +13,13 @@ from pipelines.contract.weights import load_model
 from pipelines.spect_ct import dataset, train
 from pipelines.spect_ct.evaluate import evaluate
 from pipelines.spect_ct.grid import prepare
-from pipelines.spect_ct.hard_places import ERROR_BLOCK, slice_errors, warm_or_dense
+from pipelines.spect_ct.hard_places import ERROR_BLOCK, LOOKED_AT, slice_errors, warm_or_dense
 from pipelines.spect_ct.mbconv import DepthwiseConv2d
+from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
 from pipelines.spect_ct.scores import largest_slices, rank_auc, score_slice, score_volume
 from pipelines.spect_ct.truth import GridPatient, placed
-from pipelines.spect_ct.uses import CT, FUSED, SPECT
+from pipelines.spect_ct.uses import CT, FUSED, SPECT, USES
 from pipelines.training.loop import LoopSettings
 from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field, counts, hounsfield
 
@@ -66,13 +67,28 @@ def test_cached_inputs_are_those_of_inference_to_a_thousandth(patient: GridPatie
     assert min(np.abs(kept - patient.prepared.inputs[n]).max() for n in same) < 1e-3
 
 
+def test_a_cached_slice_lies_between_its_neighbours(patient: GridPatient, cache: Path):
+    held, volume = dataset.read_patient(cache, 0), patient.prepared.inputs
+    for seen in dataset.inputs_of(held.layers):
+        own, below, above = seen[:2], seen[2:4], seen[4:]
+        like = [n for n, plane in enumerate(volume) if np.abs(plane - own).max() < 1e-3]
+        ends = [(volume[max(n - 1, 0)], volume[min(n + 1, len(volume) - 1)]) for n in like]
+        assert any(np.abs(a - below).max() < 1e-3 and np.abs(b - above).max() < 1e-3 for a, b in ends)
+
+
+def test_at_an_end_of_the_volume_the_last_slice_is_its_own_neighbour():
+    volume = np.arange(4 * 2).reshape(4, 2, 1, 1)
+    assert with_neighbours(volume, [0, 2])[..., 0, 0].tolist() == [[0, 1, 0, 1, 2, 3], [4, 5, 2, 3, 6, 7]]
+    assert with_neighbours(volume, [3])[..., 0, 0].tolist() == [[6, 7, 4, 5, 6, 7]]
+
+
 def test_a_crop_shows_the_lesion_and_blanks_what_the_use_does_not_have(cache: Path):
     held, rng = dataset.read_patient(cache, 0), np.random.default_rng(0)
     for use, blank in ((SPECT, 1), (CT, 0)):
         spot = max((s for s in held.spots if s.use == use), key=lambda s: s.pixels)
         image, truth = draw_crop(held, spot.slice, use, (spot.row, spot.column), STILL, rng)
-        assert image.shape == (2, 64, 64) and truth.shape == (1, 64, 64)
-        assert not image[blank].any() and image[1 - blank].any()
+        assert image.shape == (6, 64, 64) and truth.shape == (1, 64, 64)
+        assert not image[blank::2].any() and image[1 - blank].any()
         assert float(truth.sum()) == pytest.approx(spot.pixels, rel=0.05)
         inside = image[1 - blank][truth[0] > 0].mean()
         assert float(inside) > float(image[1 - blank][truth[0] == 0].mean()) + 1
@@ -90,7 +106,7 @@ def test_the_truth_of_a_crop_is_that_of_its_use(cache: Path):
 def test_the_sampler_gives_batches_with_and_without_lesions(cache: Path):
     sampler = CropSampler(cache, [0, 1], FUSED_MIX, replace(STILL, negatives=0.5), 16, 3)
     images, truth = next(sampler)
-    assert images.shape == (16, 2, 64, 64) and truth.shape == (16, 1, 64, 64)
+    assert images.shape == (16, 6, 64, 64) and truth.shape == (16, 1, 64, 64)
     share = truth.flatten(1).any(1).float().mean()
     assert 0.2 < float(share) < 0.9
     with pytest.raises(FileNotFoundError):
@@ -99,28 +115,32 @@ def test_the_sampler_gives_batches_with_and_without_lesions(cache: Path):
 
 def test_errors_of_a_network_are_its_wrong_pixels_by_block(cache: Path):
     held = dataset.read_patient(cache, 0)
-    truth = held.layers[:, dataset.TRUTH_LAYER[FUSED]] > 0
 
     class Blind:
         def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
             assert where is not None and where.shape[1] * 4 == inputs.shape[2]
+            assert inputs.shape[1] == 6
             return np.zeros((len(inputs), *inputs.shape[2:]), np.float16)
 
-    (errors,) = slice_errors(Blind(), [held])
-    seen = np.flatnonzero(errors.any((1, 2)))
-    assert 0 < len(seen) <= 12
-    assert errors[seen].sum() == truth[seen].sum()
-    row, column = np.argwhere(truth[seen[0]])[0] // ERROR_BLOCK
-    part = truth[seen[0], row * ERROR_BLOCK :, column * ERROR_BLOCK :][:ERROR_BLOCK, :ERROR_BLOCK]
-    assert errors[seen[0], row, column] == part.sum()
+    (all_uses,) = slice_errors(Blind(), [held])
+    looked_at: set[int] = set()
+    for use, errors in zip(USES, all_uses, strict=True):
+        truth = held.layers[:, dataset.TRUTH_LAYER[use]] > 0
+        seen = np.flatnonzero(errors.any((1, 2)))
+        assert 0 < len(seen) <= LOOKED_AT and not looked_at & set(seen)
+        looked_at |= set(seen)
+        assert errors[seen].sum() == truth[seen].sum()
+        row, column = np.argwhere(truth[seen[0]])[0] // ERROR_BLOCK
+        part = truth[seen[0], row * ERROR_BLOCK :, column * ERROR_BLOCK :][:ERROR_BLOCK, :ERROR_BLOCK]
+        assert errors[seen[0], row, column] == part.sum()
 
 
 def test_where_errors_are_known_half_of_the_crops_show_them(cache: Path):
     held = dataset.read_patient(cache, 0)
     empty = int(np.flatnonzero(~held.layers[:, dataset.TRUTH_LAYER[FUSED]].any((1, 2)))[0])
     rows, columns = (side // ERROR_BLOCK for side in held.layers.shape[2:])
-    errors = [np.zeros((len(held.layers), rows, columns), np.float32) for _ in range(2)]
-    errors[1][empty, 3, 4] = 7.0
+    errors = [np.zeros((len(USES), len(held.layers), rows, columns), np.float32) for _ in range(2)]
+    errors[1][:, empty, 3, 4] = 7.0
     settings = replace(STILL, negatives=0.0)
     _, truth = next(CropSampler(cache, [0, 1], FUSED_MIX, settings, 200, 3, errors))
     assert 0.4 < float((~truth.flatten(1).any(1)).float().mean()) < 0.6
