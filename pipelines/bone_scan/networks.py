@@ -11,7 +11,9 @@ Departures from the paper, which names two networks (a ResNet34 and a U-Net) and
 * both windows of a view enter together as two channels: the faint and the hot part of the same tile are seen at once;
 * a third channel is the logarithm of the counts, which no bladder saturates;
 * three more are the same of the opposite view, mirrored: noise, which is a detector's own, is not seen on both, and a
-  reader compares them too.
+  reader compares them too;
+* its input is smoothed first, always alike: scanners filter, sample and round in ways that training cannot all show,
+  and what they make of the noise is what the network would take for foci.
 
 Widths of the decoder and the place of the skips are not given in the paper: skips from the stem and the first three
 stages, halving widths. Weights are read and written by `pipelines.contract.weights`; nothing is downloaded. This
@@ -20,6 +22,7 @@ module imports torch, so only workers and training may import it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +30,7 @@ import torch
 from monai.networks.blocks import Convolution, UpSample
 from monai.networks.nets import resnet34
 from torch import nn
+from torch.nn import functional
 
 TILE_LABELS = ("metastasis", "bladder")
 CLASSES = ("background", "metastasis", "bladder")
@@ -34,6 +38,10 @@ NETWORK = "resnet34-unet-two-heads"
 CHANNELS = 6
 """Channels of the input: the same tile in each grey-scale window, the wide one first, and as a logarithm; then the same
 of the opposite view, mirrored (`planar.prepare.facing`), 0 where there is none."""
+
+SMOOTHING = 1.5
+"""Standard deviation in pixels (3.4 mm) of the Gaussian over the input: 8 mm of full width, beside the 10 mm and more
+that a collimator has at the depth of bones."""
 
 WINDOWS = 2
 """What the weights see whose card does not say."""
@@ -66,17 +74,39 @@ class _UpBlock(nn.Module):
         return self.convolutions(x if skip is None else torch.cat([x, skip], 1))
 
 
+class Smoothing(nn.Module):
+    """A Gaussian over every channel by itself; nothing is learned. Input and output float (n, channels, rows, columns).
+
+    `sigma`: standard deviation in pixels. What lies outside the image is 0.
+    """
+
+    def __init__(self, sigma: float) -> None:
+        super().__init__()
+        self.reach = math.ceil(3 * sigma)
+        taps = torch.exp(-0.5 * (torch.arange(-self.reach, self.reach + 1) / sigma) ** 2)
+        self.register_buffer("taps", taps / taps.sum(), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the smoothed images."""
+        channels = x.shape[1]
+        taps = self.taps.expand(channels, 1, 1, -1)
+        x = functional.conv2d(x, taps.transpose(2, 3), padding=(self.reach, 0), groups=channels)
+        return functional.conv2d(x, taps, padding=(0, self.reach), groups=channels)
+
+
 class BoneScanNetwork(nn.Module):
     """U-Net on a ResNet34 encoder with a head for the tile's labels, 24.4 million parameters.
 
     `channels`: how many of the input's channels the network sees, the first ones; a card that does not say means the
-    two windows alone. Input float (tile, channels, rows, columns) in [0, 1], 1 = hottest, sides multiples of 32.
+    two windows alone. `smoothing`: of the input, in pixels, 0 for none, which is what a card means that does not say.
+    Input float (tile, channels, rows, columns) in [0, 1], 1 = hottest, sides multiples of 32.
     Output: logits of `CLASSES`, float (tile, 3, rows, columns), and of `TILE_LABELS`, float (tile, 2).
     """
 
-    def __init__(self, channels: int = CHANNELS) -> None:
+    def __init__(self, channels: int = CHANNELS, smoothing: float = SMOOTHING) -> None:
         super().__init__()
         self.channels = channels
+        self.smoothing = Smoothing(smoothing) if smoothing else nn.Identity()
         # MONAI's own default of conv1_t_stride is 1, which is not the usual network and four times the work.
         encoder: Any = resnet34(
             pretrained=False, spatial_dims=2, n_input_channels=channels, num_classes=1, conv1_t_stride=2
@@ -107,7 +137,7 @@ class BoneScanNetwork(nn.Module):
             raise ValueError(f"tiles start at multiples of {INPUT_MULTIPLE}, got {tuple(starts or ())}")
         if tiles.shape[-2] % INPUT_MULTIPLE or tiles.shape[-1] % INPUT_MULTIPLE:
             raise ValueError(f"sides must be multiples of {INPUT_MULTIPLE}, got {tuple(tiles.shape[-2:])}")
-        features = self._encode(tiles)
+        features = self._encode(self.smoothing(tiles))
         x = deepest = features.pop()
         for block in self.decoder:
             x = block(x, features.pop() if features else None)
@@ -146,7 +176,7 @@ def build_network(parameters: dict[str, Any]) -> BoneScanNetwork:
     TypeError
         If the parameters are not those of `BoneScanNetwork`.
     """
-    return BoneScanNetwork(**{"channels": WINDOWS, **parameters})
+    return BoneScanNetwork(**{"channels": WINDOWS, "smoothing": 0.0, **parameters})
 
 
 def _margins(pixels: torch.Tensor) -> torch.Tensor:

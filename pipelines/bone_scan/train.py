@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from pipelines.bone_scan.engine import MODEL, OUTPUTS, Engine
 from pipelines.bone_scan.hard_places import row_errors
-from pipelines.bone_scan.networks import CHANNELS, NETWORK, BoneScanNetwork
+from pipelines.bone_scan.networks import CHANNELS, NETWORK, SMOOTHING, BoneScanNetwork
 from pipelines.bone_scan.operating_point import TUNING_PATIENTS, set_operating_point
 from pipelines.bone_scan.sampling import HARD_SHARE, TileSampler
 from pipelines.contract import ComputeOptions
@@ -231,7 +231,7 @@ def _card(
         version=f"0.2.{total}",
         pipeline="bone-scan",
         network=NETWORK,
-        network_parameters={"channels": CHANNELS},
+        network_parameters={"channels": CHANNELS, "smoothing": SMOOTHING},
         input=(
             "float32 (tile, 6, 256, 256): one view of a whole-body bone scan on the working grid (2.26 mm, 256 "
             f"columns), counts divided by {WINDOW_FACTORS[0]} (channel 0) and {WINDOW_FACTORS[1]} (channel 1) of the "

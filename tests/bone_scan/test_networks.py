@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy import ndimage
 
 torch = pytest.importorskip("torch")
 
@@ -13,6 +15,8 @@ from pipelines.bone_scan.networks import (  # noqa: E402
     HOTTEST_PIXELS,
     TILE_LABELS,
     BoneScanNetwork,
+    Smoothing,
+    build_network,
     count_parameters,
 )
 
@@ -85,6 +89,15 @@ def test_weights_of_fewer_channels_answer_as_before(network):
     with torch.inference_mode():
         assert torch.equal(grown(tiles)[0], grown(other)[0])
     assert torch.equal(widened(state, FIRST_LAYER, 6)[FIRST_LAYER], state[FIRST_LAYER])
+
+
+def test_the_input_is_smoothed_as_scipy_smooths_it_unless_the_card_says_nothing_of_it(network):
+    tiles = torch.rand(1, 2, 64, 96)
+    expected = ndimage.gaussian_filter(tiles.numpy(), (0, 0, 1.5, 1.5), mode="constant", truncate=10 / 3)
+    np.testing.assert_allclose(Smoothing(1.5)(tiles).numpy(), expected, atol=1e-6)
+    assert network.state_dict().keys() == build_network({"channels": CHANNELS}).state_dict().keys()
+    assert isinstance(build_network({"channels": CHANNELS}).smoothing, torch.nn.Identity)
+    assert isinstance(build_network({"channels": CHANNELS, "smoothing": 1.5}).smoothing, Smoothing)
 
 
 def test_every_parameter_takes_part():

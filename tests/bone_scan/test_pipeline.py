@@ -23,13 +23,13 @@ from tests.imaging.nm_objects import detector, draw_body, nm_object, save
 
 torch = pytest.importorskip("torch")
 
-from pipelines.bone_scan.networks import CHANNELS, NETWORK, BoneScanNetwork  # noqa: E402
+from pipelines.bone_scan.networks import CHANNELS, NETWORK, SMOOTHING, BoneScanNetwork  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
 CARD = ModelCard(
-    name=MODEL, version="0", pipeline="bone-scan", network=NETWORK, network_parameters={"channels": CHANNELS},
-    input="tiles", outputs=OUTPUTS,
+    name=MODEL, version="0", pipeline="bone-scan", network=NETWORK,
+    network_parameters={"channels": CHANNELS, "smoothing": SMOOTHING}, input="tiles", outputs=OUTPUTS,
     training_data="none", simulated_only=True, seed=0, steps=0, licence="Apache-2.0", intended_use="tests",
 )  # fmt: skip
 
@@ -68,7 +68,7 @@ def test_the_engine_returns_probabilities_of_the_promised_shape(random_engine):
 
 def test_weights_whose_card_names_no_channels_see_the_windows_alone(tmp_path):
     torch.manual_seed(1)
-    save_model(BoneScanNetwork(2).state_dict(), CARD.model_copy(update={"network_parameters": {}}), tmp_path)
+    save_model(BoneScanNetwork(2, 0.0).state_dict(), CARD.model_copy(update={"network_parameters": {}}), tmp_path)
     engine = Engine.load(ComputeOptions(device="cpu", weights_dir=tmp_path))
     view = random_view(3)
     other = np.concatenate([view[:2], random_view(4)[2:]])

@@ -148,6 +148,13 @@ def test_a_scan_goes_in_and_its_results_come_out_once(site: Site, node: RunningN
     site.wait_for_results(node, study)
 
 
+@pytest.mark.skipif("GLIBC_TUNABLES" in os.environ, reason="this environment has tunables of its own")
+def test_workers_alone_keep_tensors_on_huge_pages(node: RunningNode) -> None:
+    (worker,), (listener,) = node.children("worker", "infer"), node.children("listen")
+    assert worker.environ()["GLIBC_TUNABLES"] == "glibc.malloc.hugetlb=1"
+    assert "GLIBC_TUNABLES" not in listener.environ()
+
+
 def test_a_worker_killed_in_mid_study_costs_no_study_and_makes_no_twins(site: Site, node: RunningNode) -> None:
     study = site.send("slow 2")
     wait_for("the job to run", lambda: state(node, study) == "running", STUDY_TIMEOUT_S)
