@@ -28,7 +28,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "osteon needs Python 3.11 or newer; say make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
-	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,research,postgres,openvino]"
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[test,research,postgres]"
 	@touch $@
 
 demo: setup

@@ -1,4 +1,4 @@
-"""`osteon bench infer`: one study through a pipeline, model loaded; stage by stage, in each precision and engine.
+"""`osteon bench infer`: one study through a pipeline, model loaded; stage by stage, in each precision.
 
     simulated patient (DICOM) -> check -> run -> SEG, SR and capture, repeated
 
@@ -13,7 +13,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,7 @@ PAPER = {
     "spect-ct": "the paper (doi:10.3760/cma.j.cn321828-20241106-00384) gives no time; 400 CT and 128 SPECT slices here",
     "thorax": "the paper: 2.60 s at T = 3 on two RTX 2080 (doi:10.3389/fmolb.2022.956720)",
 }
-FP32, BF16 = "fp32", "bf16"
-GAIN_BY_OPENVINO = ("spect-ct",)
+PRECISIONS = ("fp32", "bf16")
 LUMBAR_SLICES, LUMBAR_SIDE = 16, 640
 SPECT_CT_SLICES = (400, 128)
 """Of the CT and of the SPECT: 61 cm of the trunk."""
@@ -45,8 +43,8 @@ def bench_infer(pipeline: str = "bone-scan", rounds: int = 5, device: str = "aut
     Returns
     -------
     dict
-        `rows`: per precision and engine the whole analysis (reading the files to finished objects); `stages`: medians
-        per stage in s, and of all threads' processor time, which says what a busy machine hides;
+        `rows`: per precision the whole analysis (reading the files to finished objects); `stages`: medians per stage
+        in s, and of all threads' processor time, which says what a busy machine hides;
         `load_s`: loading the networks, once per process; `peak_mib`: see the module's text, None if unknown.
 
     Raises
@@ -62,14 +60,14 @@ def bench_infer(pipeline: str = "bone-scan", rounds: int = 5, device: str = "aut
     peaks: dict[str, int | None] = {}
     with tempfile.TemporaryDirectory(prefix="osteon-bench-") as folder:
         inputs = PipelineInputs(group_series(STUDIES[pipeline](Path(folder), seed)))
-        for name, options in _worth_timing(pipeline, device).items():
+        for precision in _worth_timing(device):
             reset_peak_memory()
             instance: Pipeline = load_pipeline_class(pipeline)()
             start = time.perf_counter()
-            instance.load(options)
-            loads[name] = round(time.perf_counter() - start, 3)
-            rows[name], stages[name] = _repeat(instance, inputs, rounds)
-            peaks[name] = peak_memory_mib()
+            instance.load(ComputeOptions(device=device, precision=precision))
+            loads[precision] = round(time.perf_counter() - start, 3)
+            rows[precision], stages[precision] = _repeat(instance, inputs, rounds)
+            peaks[precision] = peak_memory_mib()
     return {
         "schema": SCHEMA,
         "pipeline": pipeline,
@@ -84,19 +82,12 @@ def bench_infer(pipeline: str = "bone-scan", rounds: int = 5, device: str = "aut
     }
 
 
-def _worth_timing(pipeline: str, device: str) -> dict[str, ComputeOptions]:
+def _worth_timing(device: str) -> tuple[str, ...]:
     """Leave bf16 out where it is emulated: it would only be slow, ten times in places."""
     from pipelines.contract.compute import fast_precision, prepare_process
-    from pipelines.contract.openvino import installed
 
-    plain = ComputeOptions(device=device, engine="torch")
-    where = prepare_process(plain)
-    ways = {FP32: plain}
-    if pipeline in GAIN_BY_OPENVINO and installed() and not where.is_cuda:
-        ways["fp32 OpenVINO"] = replace(plain, engine="auto")
-    if fast_precision(where.name) == BF16:
-        ways[BF16] = replace(plain, precision=BF16)
-    return ways
+    name = prepare_process(ComputeOptions(device=device)).name
+    return PRECISIONS if fast_precision(name) == "bf16" else PRECISIONS[:1]
 
 
 def _bone_scan(folder: Path, seed: int) -> list[Path]:
@@ -161,8 +152,8 @@ def _repeat(pipeline: Pipeline, inputs: PipelineInputs, rounds: int) -> tuple[di
 def text(result: dict[str, Any]) -> str:
     """The result for a terminal."""
     notes = [f"loading the networks, s: {result['load_s']}; largest resident size, MiB: {result['peak_mib']}"]
-    for way, stages in result["stages_s"].items():
-        notes.append(f"{way} stages: " + ", ".join(f"{name} {value:.3f} s" for name, value in stages.items()))
-    if BF16 not in result["rows"]:
+    for precision, stages in result["stages_s"].items():
+        notes.append(f"{precision} stages: " + ", ".join(f"{name} {value:.3f} s" for name, value in stages.items()))
+    if len(result["rows"]) < len(PRECISIONS):
         notes.append("bf16 was left out: this processor has no instructions for it")
     return as_text(f"{result['pipeline']} on {result['device']}", result["rows"], [*notes, result["paper"]])

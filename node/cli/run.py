@@ -19,10 +19,6 @@ from node.errors import PermanentError
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option(
-    "--engine", type=click.Choice(["auto", "torch"]), default="auto", show_default=True,
-    help="auto: OpenVINO in fp32 on a CPU, where it is installed and the network gains by it.",
-)  # fmt: skip
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Folder with other weights.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of sentences.")
 def run(
@@ -31,7 +27,6 @@ def run(
     out_dir: Path,
     device: str,
     precision: str,
-    engine: str,
     weights: Path | None,
     as_json: bool,
 ) -> None:
@@ -48,7 +43,7 @@ def run(
     except KeyError as error:
         raise click.UsageError(str(error.args[0])) from error
     need_weights(pipeline, weights)
-    options = ComputeOptions(device=device, precision=precision, engine=engine, weights_dir=weights)
+    options = ComputeOptions(device=device, precision=precision, weights_dir=weights)
     try:
         with _progress(enabled=not as_json) as report:
             outcome = analyse(instance, options, paths, out_dir, identity(), datetime.now().astimezone(), report)

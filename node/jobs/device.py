@@ -14,7 +14,7 @@ from pipelines.contract.compute import prepare_process
 
 def compute_options(settings: WorkerSettings) -> ComputeOptions:
     """What a pipeline is loaded with."""
-    return ComputeOptions(settings.device, settings.precision, settings.threads, settings.weights_dir, settings.engine)
+    return ComputeOptions(settings.device, settings.precision, settings.threads, settings.weights_dir)
 
 
 def describe_device(settings: WorkerSettings) -> str:

@@ -89,7 +89,6 @@ class QueueSettings(_Section):
 class WorkerSettings(_Section):
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     precision: Literal["fp32", "bf16"] = "fp32"
-    engine: Literal["auto", "torch"] = "auto"
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     processes: Annotated[int, Field(ge=0, le=64)] = 1
     weights_dir: Path | None = None

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pipelines.contract.pipeline import ComputeOptions
 
 PRECISIONS = ("fp32", "bf16")
-ENGINES = ("auto", "torch")
 
 M_TRIM_THRESHOLD = -1
 M_MMAP_THRESHOLD = -3
@@ -57,8 +56,6 @@ def prepare_process(options: ComputeOptions) -> Device:
 
     if options.precision not in PRECISIONS:
         raise DeviceError(f"precision '{options.precision}' is unknown; use {' or '.join(PRECISIONS)}.")
-    if options.engine not in ENGINES:
-        raise DeviceError(f"engine '{options.engine}' is unknown; use {' or '.join(ENGINES)}.")
     if options.threads > 0:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device, torch.cuda.device_count() if torch.cuda.is_available() else 0)

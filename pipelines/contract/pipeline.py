@@ -61,9 +61,6 @@ class ComputeOptions:
         raises `DeviceError`; only "auto" may end on the CPU.
     precision
         "fp32" or "bf16" (autocast).
-    engine
-        What runs a network in fp32 on a CPU: "auto" (OpenVINO for the networks that gain by it, where it is installed,
-        else torch) or "torch".
     threads
         CPU threads for torch; 0 leaves torch's default.
     weights_dir
@@ -74,7 +71,6 @@ class ComputeOptions:
     precision: str = "fp32"
     threads: int = 0
     weights_dir: Path | None = None
-    engine: str = "auto"
 
 
 class Pipeline(ABC):

@@ -1,25 +1,21 @@
 """The network at work: slices of the common grid in, the probability of a lesion in every pixel out.
 
-weights and card -> the network, its normalisations folded, in torch or OpenVINO -> `windows` of the slices -> float16
-(slice, row, column).
+weights and card -> the network, its normalisations folded -> `windows` of the slices -> float16 (slice, row, column).
 
 torch is imported here, so only workers may import this module: a pipeline does so in `load`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from pipelines.contract import ComputeOptions, Progress
-from pipelines.contract.compute import Device, autocast
+from pipelines.contract.compute import autocast
 from pipelines.contract.loading import NetworkEngine
-from pipelines.contract.openvino import accelerated
-from pipelines.contract.weights import ModelCard
-from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet, build_network, folded
+from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network, folded
 from pipelines.spect_ct.windows import probabilities_of
 
 MODEL = "spect-ct-mt-unet"
@@ -32,10 +28,6 @@ class LesionEngine(NetworkEngine):
     Weights that see one slice get the first two of the channels.
     """
 
-    def __init__(self, network: MTUNet, card: ModelCard, device: Device, precision: str) -> None:
-        super().__init__(network, card, device, precision)
-        self._run: Callable[[torch.Tensor], torch.Tensor] = network
-
     @classmethod
     def load(cls, options: ComputeOptions) -> LesionEngine:
         """Load the network and fold its normalisations.
@@ -47,7 +39,6 @@ class LesionEngine(NetworkEngine):
         """
         engine = cls._load(options, MODEL, SHIPPED_WEIGHTS, NETWORK, OUTPUTS, build_network)
         engine._network = folded(engine._network)
-        engine._run, engine.device = accelerated(engine._network, engine._network.channels, engine.device, options)
         return engine
 
     def probabilities(
@@ -72,5 +63,5 @@ class LesionEngine(NetworkEngine):
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         shown = images[:, : self._network.channels].to(self.device.name, memory_format=torch.channels_last)
         with autocast(self.device, self.precision):
-            logits = self._run(shown)
+            logits: torch.Tensor = self._network(shown)
         return logits.float().cpu()
