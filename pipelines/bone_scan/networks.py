@@ -80,6 +80,8 @@ class Smoothing(nn.Module):
     `sigma`: standard deviation in pixels. What lies outside the image is 0.
     """
 
+    taps: torch.Tensor
+
     def __init__(self, sigma: float) -> None:
         super().__init__()
         self.reach = math.ceil(3 * sigma)
