@@ -28,16 +28,18 @@ class Engine(NetworkEngine):
 
     @classmethod
     def load(cls, options: ComputeOptions) -> Engine:
-        """Load the network.
+        """Load the network and fold it (`folding`).
 
         Raises
         ------
         WeightsError, DeviceError
             See `NetworkEngine`.
         """
-        from pipelines.bone_scan import networks
+        from pipelines.bone_scan import folding, networks
 
-        return cls._load(options, MODEL, SHIPPED_WEIGHTS, networks.NETWORK, OUTPUTS, networks.build_network)
+        engine = cls._load(options, MODEL, SHIPPED_WEIGHTS, networks.NETWORK, OUTPUTS, networks.build_network)
+        engine._network = folding.folded(engine._network)
+        return engine
 
     def judge(self, view: np.ndarray, starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return what the network says of a view and of each of its tiles.

@@ -57,11 +57,12 @@ HOTTEST_PIXELS = 32
 """The tile's label sees the mean margin of the class's most probable pixels: about the area of a 13 mm lesion."""
 
 
-class _UpBlock(nn.Module):
+class UpBlock(nn.Module):
     """Double the size, join the skip, convolve twice."""
 
     def __init__(self, channels: int, skip: int, out: int) -> None:
         super().__init__()
+        self.channels = channels
         self.up = UpSample(2, channels, channels, scale_factor=2, mode="nontrainable", interp_mode="nearest",
                            align_corners=None)  # fmt: skip
         self.convolutions = nn.Sequential(
@@ -120,7 +121,7 @@ class BoneScanNetwork(nn.Module):
         skips = (*ENCODER_CHANNELS[-2::-1], 0)
         ins = (ENCODER_CHANNELS[-1], *DECODER_CHANNELS[:-1])
         blocks = zip(ins, skips, DECODER_CHANNELS, strict=True)
-        self.decoder = nn.ModuleList(_UpBlock(channels, skip, out) for channels, skip, out in blocks)
+        self.decoder = nn.ModuleList(UpBlock(channels, skip, out) for channels, skip, out in blocks)
         self.pixel_head = nn.Conv2d(DECODER_CHANNELS[-1], len(CLASSES), 1)
         self.tile_head = nn.Linear(ENCODER_CHANNELS[-1] + len(TILE_LABELS), len(TILE_LABELS))
 

@@ -9,6 +9,7 @@ from scipy import ndimage
 torch = pytest.importorskip("torch")
 
 from pipelines.bone_scan import engine  # noqa: E402
+from pipelines.bone_scan.folding import folded  # noqa: E402
 from pipelines.bone_scan.networks import (  # noqa: E402
     CHANNELS,
     CLASSES,
@@ -89,6 +90,25 @@ def test_weights_of_fewer_channels_answer_as_before(network):
     with torch.inference_mode():
         assert torch.equal(grown(tiles)[0], grown(other)[0])
     assert torch.equal(widened(state, FIRST_LAYER, 6)[FIRST_LAYER], state[FIRST_LAYER])
+
+
+def test_the_folded_network_answers_as_the_one_that_was_trained():
+    network = BoneScanNetwork().eval()
+    for part in network.modules():
+        if isinstance(part, torch.nn.BatchNorm2d):
+            # Of a fresh one all statistics are 0 and 1, so that leaving it out would not be noticed.
+            for values in (part.running_mean, part.bias.data):
+                values.normal_(0, 0.2)
+            for values in (part.running_var, part.weight.data):
+                values.uniform_(0.5, 1.5)
+    view, starts = torch.rand(1, CHANNELS, 320, 128), (0, 64)
+    with torch.inference_mode():
+        before = network(view, starts)
+        after = folded(network)(view, starts)
+    assert not any(isinstance(part, torch.nn.BatchNorm2d) for part in network.modules())
+    for old, new in zip(before, after, strict=True):
+        assert float(old.std()) > 1e-3
+        assert torch.allclose(old, new, atol=1e-4 * float(old.abs().max()))
 
 
 def test_the_input_is_smoothed_as_scipy_smooths_it_unless_the_card_says_nothing_of_it(network):

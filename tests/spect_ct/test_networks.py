@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import BatchNorm2d
 
+from pipelines.contract import WeightsError
 from pipelines.spect_ct.attention import TripletAttention
 from pipelines.spect_ct.mbconv import DropPath, MBConv
 from pipelines.spect_ct.networks import STAGE_CHANNELS, MTUNet, NetworkSettings, build_network, count_parameters, folded
@@ -71,6 +72,8 @@ def test_weights_of_one_slice_answer_as_before_in_a_network_that_sees_the_neighb
     images = torch.randn(1, 6, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(wide(images), narrow(images[:, :2]), atol=1e-5)
+    with pytest.raises(WeightsError, match="see 6 channels and this recipe's network 2"):
+        widened(wide.state_dict(), FIRST_LAYER, narrow.channels)
 
 
 def hand_gate(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
