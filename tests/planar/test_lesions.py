@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import ndimage
 from skimage.measure import points_in_poly
 
 from pipelines.imaging.contours import outline_of
@@ -92,6 +93,16 @@ def test_foci_are_measured_on_the_sources_own_pixels():
     np.testing.assert_array_equal(found.classes == BLADDER, disc(counts.shape, *BLADDER_CENTRE, 14))
 
 
+def test_a_focus_at_the_edge_of_the_image_lies_where_it_is():
+    counts = draw_body(seed=None)
+    maps = probabilities(counts.shape, [(2, 3, 6, 0.9)])
+    (focus,) = find_foci(maps, counts, prepare_view(counts, SPACING), "anterior").foci
+    mask = disc(counts.shape, 2, 3, 6)
+    rows, columns = np.nonzero(mask)
+    assert focus.centroid == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5))
+    np.testing.assert_array_equal(rasterise(focus.contours, counts.shape), mask)
+
+
 def test_without_spacing_there_is_no_area():
     counts = draw_body(seed=None)
     maps = probabilities(counts.shape, [(300, 100, 6, 0.9)])
@@ -112,6 +123,15 @@ def test_specks_are_dropped_holes_filled_and_one_bladder_kept():
     assert cleaned[30, 15] == METASTASIS
     assert (cleaned[:20, 40:] == 0).all()
     np.testing.assert_array_equal(cleaned == BLADDER, disc((60, 60), 45, 45, 7))
+
+
+def test_holes_are_those_that_scipy_fills():
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        values = ndimage.gaussian_filter(rng.standard_normal((60, 40)), rng.uniform(0.5, 3))
+        classes = np.where(values > rng.uniform(-1, 1) * values.std(), METASTASIS, 0).astype(np.uint8)
+        cleaned = clean_classes(classes, 1000.0)
+        np.testing.assert_array_equal(cleaned == METASTASIS, ndimage.binary_fill_holes(classes))
 
 
 def test_a_lesion_around_the_bladder_keeps_the_bladder():
