@@ -37,9 +37,9 @@ def test_lesions_are_numbered_by_size_and_have_the_volume_and_place_of_what_was_
 
 def test_pieces_of_two_slices_that_touch_by_a_corner_are_one_lesion():
     values = np.zeros(GRID.shape, np.float16)
-    values[10, 100:106, 100:106] = 0.9
-    values[11, 106:112, 106:112] = 0.9
-    values[13, 100:106, 100:106] = 0.9
+    values[10, 100:106, 100:106] = 0.95
+    values[11, 106:112, 106:112] = 0.95
+    values[13, 100:106, 100:106] = 0.95
     assert [lesion.voxels for lesion in find_lesions(values, lattice(GRID)).lesions] == [72, 36]
 
 

@@ -222,11 +222,11 @@ def test_a_slice_is_scored_as_counted_by_hand():
 
 def test_a_volume_counts_found_lesions_and_false_pieces(patient: GridPatient):
     probabilities = np.zeros(patient.prepared.lattice.shape)
-    probabilities[patient.labels[FUSED] == 1] = 0.8
-    probabilities[5:7, 20:40, 20:40] = 0.7
+    probabilities[patient.labels[FUSED] == 1] = 0.95
+    probabilities[5:7, 20:40, 20:40] = 0.92
     overlap, found, false = score_volume(patient, FUSED, probabilities)
     assert found == {1: True, 2: False}
-    assert false == [pytest.approx(0.7)]
+    assert false == [pytest.approx(0.92)]
     assert overlap.both == (patient.labels[FUSED] == 1).sum()
     places = largest_slices(patient.labels[FUSED])
     # The lesions' middles in z are -20 and 25 mm; the grid starts at -55.5.
