@@ -1,4 +1,4 @@
-"""The network as inference runs it: the same answers up to rounding, in a fifth to a third less time on a CPU.
+"""The network as inference runs it: the same answers up to rounding, in about a tenth less time on a CPU.
 
 Every normalisation goes into the convolution before it, activations work in place, and a block of the decoder neither
 doubles its input nor joins the skip to it: the nearest neighbour's doubling and the 3 x 3 convolution of its result are
