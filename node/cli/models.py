@@ -12,6 +12,7 @@ from node.errors import PermanentError
 from node.settings import load_configuration
 from pipelines.contract import WeightsError
 from pipelines.contract import weights as store
+from pipelines.contract.figures import Measured, measured_figures
 
 
 @click.group()
@@ -20,10 +21,10 @@ def models() -> None:
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="All cards as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="All cards as JSON, with every figure.")
 @config_options
 def list_models(as_json: bool, config_dir: Path | None, data_dir: Path | None) -> None:
-    """List all weights with what they were trained on and what they measured."""
+    """List all weights with what they were trained on and their main figures beside the paper's."""
     found = _installed(config_dir, data_dir)
     if as_json:
         rows = [
@@ -46,8 +47,9 @@ def list_models(as_json: bool, config_dir: Path | None, data_dir: Path | None) -
             continue
         click.echo(f"  {model.card.pipeline}, {model.card.network}, version {model.card.version}")
         click.echo(f"  trained on: {model.card.training_data}")
-        for key, value in model.card.metrics.items():
-            click.echo(f"  {key}: {json.dumps(value, ensure_ascii=False)}")
+        for measured in measured_figures(model.card.metrics):
+            for line in _figure_lines(measured):
+                click.echo(f"  {line}")
 
 
 @models.command()
@@ -76,6 +78,19 @@ def install(source: Path, config_dir: Path | None, data_dir: Path | None) -> Non
     except WeightsError as error:
         raise PermanentError(str(error)) from error
     click.echo(f"installed {model.weights_path}; a worker loads it when it starts next")
+
+
+def _figure_lines(measured: Measured) -> list[str]:
+    """Return a heading and a line for each figure: ours, its interval and the paper's."""
+    kind = "simulated" if measured.simulated else "real"
+    count = "" if measured.count is None else f"{measured.count} "
+    lines = [f"{measured.patients}: {count}{kind} patients"]
+    for figure in measured.figures:
+        value = "not measured" if figure.value is None else f"{figure.value:.3f}"
+        low_high = "" if figure.interval is None else "{:.3f} to {:.3f}".format(*figure.interval)
+        paper = "" if figure.paper is None else f"paper {figure.paper:.3f}"
+        lines.append(f"  {figure.name.replace('_', ' '):30}{value:14}{low_high:16}{paper}".rstrip())
+    return lines
 
 
 def _installed(config_dir: Path | None, data_dir: Path | None) -> list[store.InstalledModel]:

@@ -21,7 +21,7 @@ from pipelines.lumbar import real as real_data
 from pipelines.lumbar.baseline import ThresholdBaseline, tune
 from pipelines.lumbar.cascade import CascadeResult, LumbarCascade
 from pipelines.lumbar.classes import BODY, CLASSES, DISC, THECAL_SAC
-from pipelines.lumbar.evaluation_report import EvaluationReport, PatientResult
+from pipelines.lumbar.evaluation_report import EvaluationReport, PatientResult, real_summary
 from pipelines.lumbar.instances import LevelMap
 from pipelines.lumbar.level_scores import label_score
 from pipelines.lumbar.pictures import picture, write_picture
@@ -142,7 +142,7 @@ def measure_into_cards(report: EvaluationReport, folder: Path) -> None:
     summary = report.summary()
     figures = {report.preset: {k: v for k, v in summary.items() if k != "real"}}
     if report.real:
-        figures["real"] = summary["real"]
+        figures["real"] = real_summary(summary)
     write_figures(folder, "lumbar", figures)
 
 

@@ -165,6 +165,17 @@ def real_figures(results: Sequence[RealResult], structure: int) -> dict[str, Any
     }
 
 
+def real_summary(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return what a report's summary says of the real volumes as a set of patients of its own, for model cards."""
+    rows = summary["real"]
+    return {
+        "simulated": False,
+        "dice": {row["structure"]: row["dice"] for row in rows},
+        "paper": {row["structure"]: summary["paper"][row["structure"]] for row in rows},
+        "structures": rows,
+    }
+
+
 def goals(report: EvaluationReport) -> list[tuple[str, float | None, bool]]:
     """Return what the project asks for, what was measured, and whether it was reached."""
     lines: list[tuple[str, float | None, bool]] = []

@@ -52,12 +52,19 @@ class EvaluationReport:
     baseline: dict[str, list[float]]
 
     def summary(self) -> dict[str, Any]:
-        """Return all figures, JSON-ready."""
+        """Return all figures, JSON-ready; "dice" and "paper" are what a page shows of a card first."""
+        uses = {use: use_figures(self.patients, use) for use in USES}
         return {
             "patients": len(self.patients),
+            "simulated": True,
             "preset": self.preset,
             "seeds": [patient.seed for patient in self.patients],
-            "uses": {use: use_figures(self.patients, use) for use in USES},
+            "dice": {
+                TITLES[use]: {"mean": figures["dice"], "mean_interval": figures["dice_interval"]}
+                for use, figures in uses.items()
+            },
+            "paper": {TITLES[use]: PAPER[use]["dice"] for use in USES},
+            "uses": uses,
             "goals": [{"goal": text, "value": value, "reached": ok} for text, value, ok in goals(self.patients)],
             "seconds_median": float(np.median([p.seconds for p in self.patients])),
             "baseline_levels": self.baseline,

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from node.dashboard.models import measured_figures
 from node.registry import credentials
 from node.registry.account_models import AuditEntry
 from node.registry.roles import Role
 from pipelines.contract import weights as store
+from pipelines.contract.figures import measured_figures
 from tests.dashboard.conftest import NOW, TESTER, Site, post
 
 METRICS = {
@@ -118,6 +118,7 @@ def test_figures_stand_beside_the_papers_in_the_form_of_either_evaluation() -> N
     ]
     dice = {"L1": {"mean": 0.8, "sd": 0.1, "mean_interval": [0.7, 0.9]}}
     (other,) = measured_figures({"held_out": {"dice": dice, "paper": {"L1": 0.864}}})
+    assert other.figures[0].name == "dice, L1"
     assert (other.figures[0].value, other.figures[0].interval, other.simulated) == (0.8, (0.7, 0.9), False)
     assert measured_figures({"held_out": {"paper": None}, "x": [1]}) == ()
 
@@ -127,5 +128,7 @@ def test_the_shipped_cards_have_figures_beside_the_papers() -> None:
     assert cards
     for card in cards:
         assert card is not None
-        for measured in measured_figures(json.loads(json.dumps(card.metrics))):
+        sets = measured_figures(json.loads(json.dumps(card.metrics)))
+        assert "held_out" in [measured.patients for measured in sets], card.name
+        for measured in sets:
             assert any(figure.value is not None and figure.paper is not None for figure in measured.figures), card.name
