@@ -9,6 +9,7 @@ in GE and Mediso files) and the slice comes from SliceVector. Nothing is guessed
 from __future__ import annotations
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from pydicom import Dataset
@@ -61,14 +62,23 @@ class PlaneGeometry:
         return float(np.median(np.diff(np.sort(self.positions_mm @ self.normal))))
 
 
+_READ: WeakKeyDictionary[SourceSeries, PlaneGeometry] = WeakKeyDictionary()
+
+
 def plane_geometry(source: SourceSeries) -> PlaneGeometry:
-    """Read the geometry of a volumetric source.
+    """Return the geometry of a volumetric source, read once: a segmentation and each panel of its picture ask for it.
 
     Raises
     ------
     PermanentError
         If position, orientation or spacing are missing, planes are not parallel, or two of them coincide.
     """
+    if source not in _READ:
+        _READ[source] = _read_geometry(source)
+    return _READ[source]
+
+
+def _read_geometry(source: SourceSeries) -> PlaneGeometry:
     first = source.headers[0]
     if source.frames[0].frame_number is None:
         positions, orientations, plane = _from_instances(source)

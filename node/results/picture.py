@@ -134,8 +134,10 @@ def _panel(findings: Findings, index: int, frame: int, shown: np.ndarray, name: 
     image = Image.fromarray(shown).resize(size, Image.Resampling.BILINEAR)
     labels = np.asarray(Image.fromarray(segmentation.label_map[frame]).resize(size, Image.Resampling.NEAREST))
     pixels = np.array(image)
+    present = set(np.unique(labels).tolist())
     for segment in segmentation.segments:
-        pixels[_outline(labels == segment.number)] = segment.colour_rgb
+        if segment.number in present:
+            pixels[_outline(labels == segment.number)] = segment.colour_rgb
     image = Image.fromarray(pixels)
     draw = ImageDraw.Draw(image)
     scale = (size[0] / shown.shape[1], size[1] / shown.shape[0])

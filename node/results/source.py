@@ -108,12 +108,13 @@ def source_instances(source: SourceSeries) -> list[SourceInstance]:
     """
     if not source.headers:
         raise ValueError("a source series has at least one header")
-    return [SourceInstance(header, _view(source, header)) for header in source.headers]
+    classes = _classes(source)
+    return [SourceInstance(header, _view(source, header, classes)) for header in source.headers]
 
 
 def source_references(source: SourceSeries) -> list[Dataset]:
     """Items of a sequence of references to the source's objects (PS3.3 10.8), one per object."""
-    classes = {frame.sop_instance_uid: frame.sop_class_uid for frame in source.frames}
+    classes = _classes(source)
     items = []
     for header in source.headers:
         item = Dataset()
@@ -126,7 +127,7 @@ def source_references(source: SourceSeries) -> list[Dataset]:
 
 def first_instance(source: SourceSeries) -> SourceInstance:
     """The first of the source's objects; see `source_instances`."""
-    return SourceInstance(source.headers[0], _view(source, source.headers[0]))
+    return SourceInstance(source.headers[0], _view(source, source.headers[0], _classes(source)))
 
 
 def identity(header: Dataset) -> Dataset:
@@ -172,17 +173,20 @@ def require(header: Dataset, keyword: str, fallback: str = "") -> str:
     return value
 
 
-def _view(source: SourceSeries, header: Dataset) -> Dataset:
+def _classes(source: SourceSeries) -> dict[str, str]:
+    """The SOP class of each object, by its UID."""
+    return {frame.sop_instance_uid: frame.sop_class_uid for frame in source.frames}
+
+
+def _view(source: SourceSeries, header: Dataset, classes: dict[str, str]) -> Dataset:
     """What highdicom reads of a source object, with empty patient attributes (`identity` fills them in later)."""
-    referenced = next(
-        (f for f in source.frames if f.sop_instance_uid == str(header.get("SOPInstanceUID", ""))), source.frames[0]
-    )
     view = Dataset()
     view.StudyInstanceUID = require(header, "StudyInstanceUID")
     view.SeriesInstanceUID = require(header, "SeriesInstanceUID")
     view.SOPInstanceUID = require(header, "SOPInstanceUID")
     # Some senders leave the data set's SOP class empty and fill in the file meta only; the reader knows it then.
-    view.SOPClassUID = require(header, "SOPClassUID", referenced.sop_class_uid)
+    known = classes.get(str(view.SOPInstanceUID), source.frames[0].sop_class_uid)
+    view.SOPClassUID = require(header, "SOPClassUID", known)
     view.Modality = ""
     with disable_value_validation():
         for keyword in _VIEW_ATTRIBUTES:

@@ -32,9 +32,9 @@ class FrameReference:
     frame_number: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceSeries:
-    """The series a result is drawn on.
+    """The series a result is drawn on; one is equal to itself alone, so that what was read of it can be remembered.
 
     Attributes
     ----------

@@ -31,6 +31,9 @@ LOSSY_TRANSFER_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLS
 EITHER_TRANSFER_SYNTAXES = frozenset({JPEG2000, JPEG2000MC})
 """JPEG 2000 under these may or may not be lossless; the header (0028,2110) can say that it is."""
 
+PIXEL_GROUP = 0x0028
+"""Holds all that says how pixels are stored (PS3.3 C.7.6.3)."""
+
 POLARITY_MARGIN = 0.15
 """Border levels this close to mid-range (as a part of the range) settle nothing; the header then decides."""
 
@@ -101,6 +104,23 @@ def read_stored(path: Path) -> tuple[Dataset, np.ndarray]:
         opens, or colour.
     """
     dataset = _read(path, stop_before_pixels=False)
+    return dataset, _decoded(dataset, path)
+
+
+def read_pixels(path: Path) -> np.ndarray:
+    """Decode a file's pixels as `read_stored` does, float32 (frame, rows, columns), where the header is known already.
+
+    Of the data set only what describes the pixels is looked at.
+
+    Raises
+    ------
+    ContentRefused
+        As `read_stored`.
+    """
+    return _decoded(_read(path, stop_before_pixels=False, group=PIXEL_GROUP), path)
+
+
+def _decoded(dataset: Dataset, path: Path) -> np.ndarray:
     if "PixelData" not in dataset:
         raise ContentRefused(f"{path.name}: the object holds no pixel data.")
     with warnings.catch_warnings():
@@ -113,7 +133,7 @@ def read_stored(path: Path) -> tuple[Dataset, np.ndarray]:
                 f"{path.name}: the pixel data cannot be decoded (transfer syntax {_transfer_syntax(dataset)}, "
                 f"{dataset.get('BitsStored', '?')} bits); send it uncompressed or losslessly compressed."
             ) from error
-    return dataset, _grey(stored, dataset, path)
+    return _grey(stored, dataset, path)
 
 
 def settle_polarity(values: np.ndarray, photometric_interpretation: str) -> tuple[bool, str]:
@@ -170,13 +190,14 @@ def is_lossy(header: Dataset) -> bool:
     return stated == "01" or uid in LOSSY_TRANSFER_SYNTAXES or (uid in EITHER_TRANSFER_SYNTAXES and stated != "00")
 
 
-def _read(path: Path, stop_before_pixels: bool) -> Dataset:
+def _read(path: Path, stop_before_pixels: bool, group: int | None = None) -> Dataset:
+    """Read a file; with `group` only the elements of that one are converted and checked."""
     with disable_value_validation(), warnings.catch_warnings():
         # Validation would warn about, and log, values of real files: patients' names among them.
         warnings.simplefilter("ignore")
         try:
             dataset = dcmread(path, stop_before_pixels=stop_before_pixels)
-            _drop_unreadable(dataset)
+            _drop_unreadable(dataset, group)
         except Exception as error:  # damaged files raise anything from struct.error to RecursionError
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # the disk's or the share's trouble says nothing about the content
@@ -184,12 +205,14 @@ def _read(path: Path, stop_before_pixels: bool) -> Dataset:
     return dataset
 
 
-def _drop_unreadable(dataset: Dataset) -> None:
-    """Convert every element now; one whose value cannot be converted counts as never sent.
+def _drop_unreadable(dataset: Dataset, group: int | None = None) -> None:
+    """Convert every element now, of one group or of all; one whose value cannot be converted counts as never sent.
 
     pydicom converts on first access, so a damaged attribute would otherwise raise wherever it is first asked for.
     """
     for tag in list(dataset.keys()):
+        if group is not None and tag.group != group:
+            continue
         try:
             element = dataset[tag]
         except Exception:  # the conversions of single values raise what they like

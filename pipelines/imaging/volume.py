@@ -20,7 +20,7 @@ import numpy as np
 from pydicom import Dataset
 
 from pipelines.contract import ContentRefused, SourceSeries
-from pipelines.imaging.instance import read_stored
+from pipelines.imaging.instance import read_pixels
 from pipelines.imaging.volume_frames import read_planes
 from pipelines.imaging.volume_geometry import Stack, sort_stack
 
@@ -195,7 +195,7 @@ def _decode(stack: Stack) -> np.ndarray:
     for number, frame in enumerate(stack.frames):
         if frame.path not in decoded:
             # One object at a time: a series of single frames needs one in memory, a multi-frame object comes once.
-            decoded = {frame.path: read_stored(frame.path)[1]}
+            decoded = {frame.path: read_pixels(frame.path)}
         planes = decoded[frame.path]
         if frame.index >= len(planes) or planes.shape[1:] != (rows, columns):
             raise ContentRefused(
@@ -203,8 +203,8 @@ def _decode(stack: Stack) -> np.ndarray:
             )
         slope, intercept = frame.rescale
         values[number] = planes[frame.index] * np.float32(slope) + np.float32(intercept)
-    if not np.isfinite(values).all():
-        raise ContentRefused(f"{stack.name}: the pixel values are not finite numbers.")
+        if not np.isfinite(values[number]).all():
+            raise ContentRefused(f"{stack.name}: the pixel values are not finite numbers.")
     if str(stack.frames[0].header.get("PhotometricInterpretation", "")).strip().upper() == "MONOCHROME1":
         np.subtract(values.max(), values, out=values)
     return values

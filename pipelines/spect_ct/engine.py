@@ -15,7 +15,8 @@ import torch
 from pipelines.contract import ComputeOptions, Progress
 from pipelines.contract.compute import autocast
 from pipelines.contract.loading import NetworkEngine
-from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network, folded
+from pipelines.spect_ct.folding import folded
+from pipelines.spect_ct.networks import NETWORK, OUTPUTS, build_network
 from pipelines.spect_ct.windows import probabilities_of
 
 MODEL = "spect-ct-mt-unet"

@@ -106,6 +106,12 @@ class Lattice:
         """Return fractional voxel indices (n, 3) of LPS positions (n, 3)."""
         return np.asarray((np.asarray(points) - self.origin_mm) @ self.directions.T / self.spacing_mm)
 
+    def part(self, box: tuple[slice, slice, slice]) -> Lattice:
+        """Return the lattice of a part of the array."""
+        starts = np.array([[part.start for part in box]])
+        shape = (box[0].stop - box[0].start, box[1].stop - box[1].start, box[2].stop - box[2].start)
+        return Lattice(shape, self.spacing_mm, self.points(starts)[0], self.directions)
+
     def corners(self) -> np.ndarray:
         """Return the LPS positions of the eight corner voxels' outer edges, (8, 3)."""
         ends = np.array([[-0.5, n - 0.5] for n in self.shape])

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 from scipy import ndimage
 
+from pipelines.contract.findings import Box
 from pipelines.spect_ct.grid import Lattice, Voxels, resample, resample_labels
 
 THRESHOLD = 0.5
@@ -53,7 +54,7 @@ class Lesion:
     peak: float
     mean_probability: float
     centre_mm: tuple[float, float, float]
-    box: tuple[slice, slice, slice]
+    box: Box
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,9 @@ class LesionMap:
     @cached_property
     def grown(self) -> np.ndarray:
         """The label map with `GROW_MM` of surroundings to each lesion, the nearest one's where several are near."""
-        reach = [max(1, int(np.ceil(GROW_MM / spacing))) for spacing in self.lattice.spacing_mm]
         grown, nearest_mm = self.labels.copy(), np.full(self.labels.shape, np.inf, np.float32)
         for lesion in self.lesions:
-            box = tuple(slice(max(0, b.start - r), b.stop + r) for b, r in zip(lesion.box, reach, strict=True))
+            box = self.surroundings(lesion)
             distance = ndimage.distance_transform_edt(
                 self.labels[box] != lesion.number, sampling=self.lattice.spacing_mm
             )
@@ -79,6 +79,15 @@ class LesionMap:
             grown[box][nearer] = lesion.number
             nearest_mm[box][nearer] = distance[nearer]
         return grown
+
+    def surroundings(self, lesion: Lesion, more: int = 0) -> Box:
+        """Return the part of the grid that holds a lesion with `GROW_MM` and `more` voxels about it."""
+        reach = [max(1, int(np.ceil(GROW_MM / mm))) + more for mm in self.lattice.spacing_mm]
+        first, middle, last = (
+            slice(max(0, part.start - r), min(size, part.stop + r))
+            for part, r, size in zip(lesion.box, reach, self.labels.shape, strict=True)
+        )
+        return first, middle, last
 
 
 def find_lesions(probabilities: np.ndarray, lattice: Lattice, threshold: float = THRESHOLD) -> LesionMap:
@@ -108,18 +117,40 @@ def find_lesions(probabilities: np.ndarray, lattice: Lattice, threshold: float =
 
 
 def onto_source(found: LesionMap, probabilities: np.ndarray, source: Lattice) -> np.ndarray:
-    """Return the lesions on a source's own grid, uint16; every lesion within the grid has at least one voxel."""
-    lattice = found.lattice
-    spread = _voxels(_smoothed(probabilities, lattice, source), lattice)
-    inside = resample(spread, source, 0.0) >= THRESHOLD
-    labels = np.where(inside, resample_labels(_voxels(found.grown, lattice), source), 0).astype(np.uint16)
-    present = set(np.unique(labels).tolist())
+    """Return the lesions on a source's own grid, uint16; every lesion within the grid has at least one voxel.
+
+    Each is brought over by itself: together they fill a small part of the source's grid.
+    """
+    spread = _smoothed(probabilities, found.lattice, source)
+    labels = np.zeros(source.shape, np.uint16)
     for lesion in found.lesions:
-        if lesion.number not in present:
+        # A voxel more on every side, so that what is interpolated here is what all of the grid would give.
+        near = found.surroundings(lesion, more=1)
+        held = found.lattice.part(near)
+        box = _reached_by(held, source)
+        mask = np.zeros((0, 0, 0), bool)
+        if box is not None:
+            own = (found.grown[near] == lesion.number).astype(np.uint16)
+            there = source.part(box)
+            mask = resample(_voxels(spread[near], held), there, 0.0) >= THRESHOLD
+            mask &= resample_labels(_voxels(own, held), there) > 0
+            labels[box][mask] = lesion.number
+        if not mask.any():
             index = np.rint(source.index(np.array([lesion.centre_mm]))[0]).astype(int)
             if (index >= 0).all() and (index < source.shape).all():
                 labels[tuple(index)] = lesion.number
     return labels
+
+
+def _reached_by(lattice: Lattice, source: Lattice) -> Box | None:
+    """Return the part of a source's grid that holds all of a lattice; None where they do not meet."""
+    corners = source.index(lattice.corners())
+    low = np.maximum(np.floor(corners.min(0)).astype(int), 0)
+    high = np.minimum(np.ceil(corners.max(0)).astype(int) + 1, source.shape)
+    if (low >= high).any():
+        return None
+    first, middle, last = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return first, middle, last
 
 
 def _describe(number: int, mask: np.ndarray, box: Sequence[slice], inside: np.ndarray, lattice: Lattice) -> Lesion:

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils import fuse_conv_bn_eval
 
 from pipelines.spect_ct.attention import TripletAttention
 from pipelines.spect_ct.mbconv import MBConv, conv_norm
@@ -144,21 +143,6 @@ def build_network(parameters: dict[str, Any]) -> MTUNet:
         If the parameters are not those of `NetworkSettings`.
     """
     return MTUNet(NetworkSettings(**parameters))
-
-
-def folded(network: MTUNet) -> MTUNet:
-    """Fold every normalisation into the convolution before it, in place, and activate in place: for inference only.
-
-    The answers stay the same up to rounding; a pass takes about a sixth less time on a CPU.
-    """
-    network.eval()
-    for part in network.modules():
-        if isinstance(part, nn.Sequential) and len(part) > 1 and isinstance(part[0], nn.Conv2d):
-            if isinstance(part[1], nn.BatchNorm2d):
-                part[0], part[1] = fuse_conv_bn_eval(part[0], part[1]), nn.Identity()
-            if isinstance(part[-1], nn.SiLU | nn.ReLU):
-                part[-1].inplace = True
-    return network
 
 
 def count_parameters(network: nn.Module) -> int:

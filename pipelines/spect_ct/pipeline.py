@@ -37,6 +37,7 @@ class SpectCtPipeline(Pipeline):
 
     def __init__(self) -> None:
         self._engine: LesionEngine | None = None
+        self._checked: tuple[PipelineInputs, Study] | None = None
 
     def check(self, inputs: PipelineInputs) -> None:
         """Refuse what is no bone SPECT, with or without a CT, by the headers; see `checks`.
@@ -46,7 +47,7 @@ class SpectCtPipeline(Pipeline):
         ContentRefused
             With the reason in a sentence.
         """
-        choose_study(inputs)
+        self._checked = inputs, choose_study(inputs)
 
     def load(self, options: ComputeOptions) -> None:
         """Load the network.
@@ -75,7 +76,7 @@ class SpectCtPipeline(Pipeline):
         watch = Stopwatch()
         progress(0.0, "reading the series")
         with watch.stage("read"):
-            study = choose_study(inputs)
+            study = self._study_of(inputs)
             spect, ct = (read_volume(s, AXES) if s is not None else None for s in (study.spect, study.ct))
             refuse_no_patient(spect, ct)
         progress(0.1, "bringing SPECT and CT onto one grid")
@@ -107,6 +108,11 @@ class SpectCtPipeline(Pipeline):
         findings = build_findings(use, prepared, found, figures, sources, study.remarks, absence, provenance)
         progress(1.0, "done")
         return findings
+
+    def _study_of(self, inputs: PipelineInputs) -> Study:
+        """Return what `check` chose of these inputs, which is then let go; without a check choose now."""
+        checked, self._checked = self._checked, None
+        return checked[1] if checked is not None and checked[0] is inputs else choose_study(inputs)
 
 
 def meet(spect: Volume | None, ct: Volume | None, study: Study) -> tuple[Prepared, Volume | None, str]:

@@ -12,7 +12,15 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from pipelines.contract import ContentRefused
-from pipelines.imaging.instance import is_lossy, pixel_spacing_mm, read_frames, read_header, settle_polarity
+from pipelines.imaging.instance import (
+    is_lossy,
+    pixel_spacing_mm,
+    read_frames,
+    read_header,
+    read_pixels,
+    read_stored,
+    settle_polarity,
+)
 from tests.imaging.nm_objects import SECONDARY_CAPTURE, draw_body, nm_object, save
 
 LOSSLESS = ("NM1_J2KR", "NM1_JLSL", "NM1_JPLL", "NM1_RLE")
@@ -50,6 +58,16 @@ def test_two_frames_survive_compression(tmp_path, syntax):
     dataset.compress(syntax)
     dataset["PixelData"].VR = "OB"
     np.testing.assert_array_equal(read_frames(save(dataset, tmp_path)).values, counts)
+
+
+@pytest.mark.parametrize("syntax", [None, JPEG2000Lossless, JPEGLSLossless, RLELossless])
+def test_pixels_alone_are_those_of_the_whole_object(tmp_path, syntax):
+    dataset = nm_object(np.stack([draw_body(seed=1), draw_body(seed=2)]))
+    if syntax is not None:
+        dataset.compress(syntax)
+        dataset["PixelData"].VR = "OB"
+    path = save(dataset, tmp_path)
+    np.testing.assert_array_equal(read_pixels(path), read_stored(path)[1])
 
 
 def test_rescale_slope_and_intercept_are_applied_once(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipelines.spect_ct.grid import Lattice
-from pipelines.spect_ct.lesions import GROW_MM, find_lesions, onto_source
+from pipelines.spect_ct.grid import Lattice, Voxels, resample, resample_labels
+from pipelines.spect_ct.lesions import GROW_MM, THRESHOLD, find_lesions, onto_source
 from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field
 
 GRID = Field((38, 256, 256), (3.0, 1.0, 1.0), (-127.5, -127.5, -55.5))
@@ -74,6 +76,30 @@ def test_every_lesion_comes_back_on_a_source_grid_at_its_place_and_of_its_size(f
         assert dice > (0.93 if field is CT_FIELD else 0.85)
         points = np.argwhere(mask) * field.spacing_mm
         assert points.mean(0)[::-1] + field.origin_mm == pytest.approx(centre, abs=1.0)
+
+
+@pytest.mark.parametrize("field", [CT_FIELD, SPECT_FIELD], ids=["ct", "spect"])
+def test_lesions_brought_over_one_by_one_lie_where_the_whole_map_would_put_them(field):
+    rng = np.random.default_rng(3)
+    values = ndimage.gaussian_filter(rng.random(GRID.shape, np.float32), (1, 4, 4))
+    values = np.clip((values - 0.5) * 25 + 0.2, 0, 1).astype(np.float16)
+    found = find_lesions(values, lattice(GRID))
+    assert len(found.lesions) > 50
+    # No voxel of the source half-way between two of the grid, where either would be right.
+    source = lattice(replace(field, origin_mm=tuple(v + 0.13 for v in field.origin_mm)))
+
+    def placed(array: np.ndarray) -> Voxels:
+        return Voxels(array, GRID.spacing_mm, np.array(GRID.origin_mm), AXIAL)
+
+    # A voxel of the source averages over boxes; one of width w has the variance w^2 / 12.
+    wider = [max(0.0, (s / m) ** 2 - 1) for s, m in zip(field.spacing_mm, GRID.spacing_mm, strict=True)]
+    averaged = ndimage.gaussian_filter(values.astype(np.float32), np.sqrt(np.array(wider) / 12))
+    inside = resample(placed(averaged), source, 0.0) >= THRESHOLD
+    expected = np.where(inside, resample_labels(placed(found.grown), source), 0)
+    labels = onto_source(found, values, source)
+    by_both = np.isin(labels, np.unique(expected))  # the rest is too small for this grid and keeps its middle
+    assert np.array_equal(labels[by_both], expected[by_both])
+    assert (expected > 0).sum() > 1000
 
 
 def test_a_lesion_smaller_than_a_voxel_keeps_one_at_its_middle():

@@ -9,8 +9,9 @@ from torch.nn import BatchNorm2d
 
 from pipelines.contract import WeightsError
 from pipelines.spect_ct.attention import TripletAttention
+from pipelines.spect_ct.folding import folded
 from pipelines.spect_ct.mbconv import DropPath, MBConv
-from pipelines.spect_ct.networks import STAGE_CHANNELS, MTUNet, NetworkSettings, build_network, count_parameters, folded
+from pipelines.spect_ct.networks import STAGE_CHANNELS, MTUNet, NetworkSettings, build_network, count_parameters
 from pipelines.spect_ct.train import FIRST_LAYER
 from pipelines.training.widening import widened
 

@@ -161,6 +161,22 @@ def test_run_before_load_is_a_programming_error(tmp_path: Path):
         SpectCtPipeline().run(PipelineInputs((InputSeries("nm", (nm,)),)), lambda *_: None)
 
 
+def test_what_check_chose_is_run_and_other_inputs_are_looked_at_anew(tmp_path: Path):
+    first, second = (
+        PipelineInputs((InputSeries(name, (write_spect(tmp_path / f"{name}.dcm", counts(lesions=())),)),))
+        for name in ("a", "b")
+    )
+    checked = pipeline()
+    checked.check(first)
+    assert checked.run(second, lambda *_: None).regions == ()
+    checked.check(first)
+    first.series[0].paths[0].rename(tmp_path / "gone.dcm")
+    with pytest.raises(FileNotFoundError):  # its header was known, its pixels are read now
+        checked.run(first, lambda *_: None)
+    with pytest.raises(FileNotFoundError):
+        checked.check(first)
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, fused: Findings):
     again = analyse(tmp_path, head_first=True)
     first, second = (
