@@ -51,7 +51,8 @@ class Network(Protocol):
     """What is evaluated: `engine.LesionEngine`, or another network in its place."""
 
     def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
-        """Return (slice, row, column) for inputs (slice, 6, row, column); `where` as `search.worth_a_look` has it."""
+        """Return (slice, row, column) for consecutive slices (slice, 2, row, column), or for any with their neighbours
+        (slice, 6, row, column); `where` as `search.worth_a_look` has it."""
 
 
 def evaluate(
@@ -142,19 +143,20 @@ def score_use(
 ) -> UseScore:
     """Score one use of one patient; writes a picture of the slice of the largest lesion where a path is given."""
     labels, places = placed.labels[use], largest_slices(placed.labels[use])
-    wanted = np.arange(len(labels)) if whole else np.array(sorted(set(places.values())), int)
-    inputs = blanked(with_neighbours(placed.prepared.inputs, wanted), use)
+    inputs, where = blanked(placed.prepared.inputs, use), worth_a_look(placed.prepared, use)
     probabilities = np.zeros(labels.shape, np.float16)
-    if len(wanted):
-        where = worth_a_look(placed.prepared, use)[wanted]
-        probabilities[wanted] = network.probabilities(inputs, where=where)
+    if whole:
+        probabilities[:] = network.probabilities(inputs, where=where)
+    elif places:
+        wanted = np.array(sorted(set(places.values())), int)
+        probabilities[wanted] = network.probabilities(with_neighbours(inputs, wanted), where=where[wanted])
     volume, found, false = score_volume(placed, use, probabilities) if whole else (None, {}, None)
     lesions = [
         score_slice(
             label,
             labels[number],
             probabilities[number],
-            baseline.mask(use, inputs[int(np.searchsorted(wanted, number))]),
+            baseline.mask(use, inputs[number]),
             found.get(label),
         )
         for label, number in places.items()
