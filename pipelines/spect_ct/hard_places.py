@@ -1,17 +1,22 @@
 """Where weights that exist already err on cached slices: what training that goes on from them should see more of.
 
 Crops about lesions show such a network little of what it marks falsely: kidneys, joints, ribs, the shoulder blade.
-Before it goes on it looks at some slices of every patient, for each use at others, as inference does.
+Before it goes on it looks at some slices of every patient, for each use at others, as inference does (`slice_errors`).
+
+And it looks for every lesion once (`missed_lesions`). In proportion to wrong pixels the kinds that are missed whole are
+rare among what is drawn: the weights of 8174 steps missed 49 of 52 lytic lesions of the held-out patients on CT, and 2
+of 207 osteophytes, fractures and worn joints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, inputs_of
+from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, Spot, inputs_of
 from pipelines.spect_ct.search import BLOCK
 from pipelines.spect_ct.uses import FUSED, USES, blanked, shown
 
@@ -26,6 +31,14 @@ WARM, DENSE = 0.5, 1.0
 """Values of the network's input (z-scores; SPECT's after asinh) from which a place is warm, or dense as bone."""
 
 Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What a network gets wrong, by patient: `places` as `slice_errors`, `missed` as `missed_lesions` returns them."""
+
+    places: list[np.ndarray]
+    missed: list[np.ndarray]
 
 
 class Network(Protocol):
@@ -68,6 +81,50 @@ def slice_errors(
     return errors
 
 
+def largest_sections(patient: CachedPatient, use: str) -> dict[int, Spot]:
+    """Return, by label, the largest kept section of each lesion that a use shows."""
+    largest: dict[int, Spot] = {}
+    for spot in patient.spots:
+        if spot.use == use and (spot.label not in largest or spot.pixels > largest[spot.label].pixels):
+            largest[spot.label] = spot
+    return largest
+
+
+def missed_lesions(
+    network: Network, patients: Sequence[CachedPatient], progress: Progress | None = None
+) -> list[np.ndarray]:
+    """Return, for each patient, how far its lesions are missed: float32 (use, label), 0 (found) to 1.
+
+    It is 1 - the mean probability over the lesion's largest section; 0 for labels that a use does not show.
+    """
+    missed = []
+    for number, patient in enumerate(patients):
+        missed.append(_missed_of(network, patient))
+        if progress is not None:
+            progress((number + 1) / len(patients), f"looked for lesions in {number + 1} of {len(patients)} patients")
+    return missed
+
+
+def _missed_of(network: Network, patient: CachedPatient) -> np.ndarray:
+    missed = np.zeros((len(USES), 1 + max((spot.label for spot in patient.spots), default=0)), np.float32)
+    for number, use in enumerate(USES):
+        sections = largest_sections(patient, use)
+        slices = sorted({spot.slice for spot in sections.values()})
+        if not slices:
+            continue
+        held = np.array(patient.layers[slices])
+        found = _seen(network, held, use)
+        for label, spot in sections.items():
+            place = slices.index(spot.slice)
+            missed[number, label] = 1 - found[place][held[place, TRUTH_LAYER[use]] == label].mean()
+    return missed
+
+
+def _seen(network: Network, held: np.ndarray, use: str) -> np.ndarray:
+    """Return what the network says of cached slices, float32 (slice, row, column)."""
+    return network.probabilities(blanked(inputs_of(held), use), where=warm_or_dense(held, use)).astype(np.float32)
+
+
 def _errors_of(network: Network, patient: CachedPatient) -> np.ndarray:
     slices, _, rows, columns = patient.layers.shape
     shape = (rows // ERROR_BLOCK, ERROR_BLOCK, columns // ERROR_BLOCK, ERROR_BLOCK)
@@ -76,7 +133,6 @@ def _errors_of(network: Network, patient: CachedPatient) -> np.ndarray:
     for number, use in enumerate(USES):
         chosen = looks[number :: len(USES)]
         held = np.array(patient.layers[chosen])
-        found = network.probabilities(blanked(inputs_of(held), use), where=warm_or_dense(held, use)).astype(np.float32)
-        wrong = np.abs(found - (held[:, TRUTH_LAYER[use]] > 0))
+        wrong = np.abs(_seen(network, held, use) - (held[:, TRUTH_LAYER[use]] > 0))
         errors[number, chosen] = wrong.reshape(len(chosen), *shape).sum((2, 4))
     return errors

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from pipelines.spect_ct.dataset import INPUT_LAYERS, SCALE, TRUTH_LAYER, CachedPatient, Spot, read_patient
-from pipelines.spect_ct.hard_places import ERROR_BLOCK, warm_or_dense
+from pipelines.spect_ct.hard_places import ERROR_BLOCK, Errors, warm_or_dense
 from pipelines.spect_ct.neighbours import SEEN_SLICES
 from pipelines.spect_ct.networks import CHANNELS
 from pipelines.spect_ct.search import BLOCK
@@ -37,6 +37,9 @@ FUSED_MIX: Mapping[str, float] = {FUSED: 0.4, SPECT: 0.3, CT: 0.3}
 PAIRS_ONLY: Mapping[str, float] = {FUSED: 1.0}
 
 LARGEST_JITTER_MM = 64.0
+FOUND_WEIGHT = 0.1
+"""How often a lesion that is found is drawn beside one that is missed altogether, where that is known."""
+
 HARD_SHARE = 0.5
 """Share of the crops that lie where the weights to go on from err, if that is known."""
 
@@ -84,7 +87,7 @@ class CropSampler:
 
     `next` gives input float32 (n, 2 for each slice seen, side, side) and truth float32 (n, 1, side, side). Patients are
     drawn alike, then their lesions alike, whatever their size; of a lesion its larger sections more often. `errors`:
-    `hard_places.slice_errors` of the patients, None where nothing is known.
+    of the patients, None where nothing is known; then missed lesions are drawn more often (`FOUND_WEIGHT`).
 
     Raises
     ------
@@ -94,7 +97,7 @@ class CropSampler:
 
     def __init__(
         self, folder: Path, seeds: Sequence[int], mix: Mapping[str, float], settings: SampleSettings, batch: int,
-        seed: int, errors: Sequence[np.ndarray] | None = None,
+        seed: int, errors: Errors | None = None,
     ) -> None:  # fmt: skip
         if not seeds:
             raise FileNotFoundError(f"{folder} holds none of the patients asked for; build the cache first")
@@ -103,7 +106,14 @@ class CropSampler:
         self.uses, self.odds = list(mix), np.array(list(mix.values())) / sum(mix.values())
         self.held = [_hold(read_patient(folder, one)) for one in seeds]
         self.errors = errors
-        self.chances = {u: drawing_chances([one[n] for one in errors]) for n, u in enumerate(USES)} if errors else {}
+        self.chances, self.odds_of_lesions = {}, {}
+        if errors is not None:
+            for number, use in enumerate(USES):
+                self.chances[use] = drawing_chances([one[number] for one in errors.places])
+                self.odds_of_lesions[use] = [
+                    np.array([FOUND_WEIGHT + missed[number, sections[0].label] ** 2 for sections in held.lesions[use]])
+                    for held, missed in zip(self.held, errors.missed, strict=True)
+                ]
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         return self
@@ -116,7 +126,7 @@ class CropSampler:
     def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
         use = str(self.rng.choice(self.uses, p=self.odds))
         if self.errors is not None and self.rng.random() < HARD_SHARE:
-            return self._draw_hard(use, self.errors)
+            return self._draw_hard(use, self.errors.places)
         negative = self.rng.random() < self.settings.negatives
         holders = [one for one in self.held if (one.empty[use] if negative else one.lesions[use])]
         if not holders:
@@ -127,10 +137,19 @@ class CropSampler:
             slices = held.empty[use] or list(range(len(held.patient.layers)))
             number = slices[int(self.rng.integers(len(slices)))]
             return draw_crop(held.patient, number, use, self._confounder(held, number, use), self.settings, self.rng)
-        sections = lesions[int(self.rng.integers(len(lesions)))]
+        if self.odds_of_lesions:
+            held, sections = self._missed_lesion(self.odds_of_lesions[use], use)
+        else:
+            sections = lesions[int(self.rng.integers(len(lesions)))]
         sizes = np.sqrt([spot.pixels for spot in sections])
         spot = sections[int(self.rng.choice(len(sections), p=sizes / sizes.sum()))]
         return draw_crop(held.patient, spot.slice, use, (spot.row, spot.column), self.settings, self.rng)
+
+    def _missed_lesion(self, odds: Sequence[np.ndarray], use: str) -> tuple[_Held, list[Spot]]:
+        """Draw a lesion of any patient, by how far it is missed."""
+        index = int(self.rng.choice(len(odds), p=drawing_chances(odds)))
+        number = int(self.rng.choice(len(odds[index]), p=odds[index] / odds[index].sum()))
+        return self.held[index], self.held[index].lesions[use][number]
 
     def _draw_hard(self, use: str, errors: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw a block of a patient's slices as often as it is wrong."""

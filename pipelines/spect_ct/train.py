@@ -17,6 +17,7 @@ in the card come from `evaluate`, never from training. Results of simulated pati
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,11 +32,26 @@ from torch.nn import functional
 from pipelines.contract import ComputeOptions
 from pipelines.contract.compute import prepare_process
 from pipelines.contract.weights import ModelCard, load_model, save_model
-from pipelines.spect_ct.dataset import DEFAULT_CACHE, build_cache, cache_folder, cached_seeds, read_patient
+from pipelines.spect_ct.dataset import (
+    DEFAULT_CACHE,
+    CachedPatient,
+    build_cache,
+    cache_folder,
+    cached_seeds,
+    read_patient,
+)
 from pipelines.spect_ct.engine import MODEL, LesionEngine
-from pipelines.spect_ct.hard_places import slice_errors
+from pipelines.spect_ct.hard_places import Errors, missed_lesions, slice_errors
 from pipelines.spect_ct.networks import NETWORK, OUTPUTS, MTUNet, NetworkSettings
-from pipelines.spect_ct.sampling import FUSED_MIX, HARD_SHARE, PAPER_SAMPLES, SINGLE_MIX, CropSampler, SampleSettings
+from pipelines.spect_ct.sampling import (
+    FOUND_WEIGHT,
+    FUSED_MIX,
+    HARD_SHARE,
+    PAPER_SAMPLES,
+    SINGLE_MIX,
+    CropSampler,
+    SampleSettings,
+)
 from pipelines.training.cards import went_on_from
 from pipelines.training.errors import remembered
 from pipelines.training.loop import LoopSettings, Trainer
@@ -55,6 +71,7 @@ WORST_PIXELS = 0.05
 """Share of a batch's pixels whose cross-entropy counts: a few times what lesions have of the crops."""
 
 TrainProgress = Callable[[float, str], None]
+Look = Callable[[LesionEngine, Sequence[CachedPatient], TrainProgress | None], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -198,7 +215,7 @@ def fit_stages(
     transfer: bool = True,
     device: str = "cpu",
     progress: TrainProgress | None = None,
-    errors: Sequence[np.ndarray] | None = None,
+    errors: Errors | None = None,
 ) -> int:
     """Train any network of the samples' channels and one logit by the recipe; return the steps taken.
 
@@ -232,14 +249,21 @@ def fit_stages(
 
 def _errors(
     start: Path, folder: Path, seeds: Sequence[int], runs: Path, device: str, progress: TrainProgress | None
-) -> list[np.ndarray]:
-    """Where the weights to go on from err; kept beside the checkpoint, so that a resumed run need not look again."""
+) -> Errors:
+    """What the weights to go on from get wrong; kept beside the checkpoint: a resumed run need not look again."""
 
-    def look() -> list[np.ndarray]:
-        engine = LesionEngine.load(ComputeOptions(device=device, weights_dir=start))
-        return slice_errors(engine, [read_patient(folder, one) for one in seeds], progress)
+    @functools.cache
+    def engine() -> LesionEngine:
+        return LesionEngine.load(ComputeOptions(device=device, weights_dir=start))
 
-    return remembered(runs / f"errors-{min(seeds, default=0)}-{len(seeds)}.safetensors", look)
+    def look(at: Look, low: float, high: float) -> Callable[[], list[np.ndarray]]:
+        return lambda: at(engine(), [read_patient(folder, one) for one in seeds], _part(progress, low, high))
+
+    name = f"{min(seeds, default=0)}-{len(seeds)}.safetensors"
+    return Errors(
+        places=remembered(runs / f"errors-{name}", look(slice_errors, 0.0, 0.7)),
+        missed=remembered(runs / f"missed-{name}", look(missed_lesions, 0.7, 1.0)),
+    )
 
 
 def _teller(
@@ -269,7 +293,7 @@ def _card(
         "fine_tune_rate": settings.fine_tune_rate,
         "samples": asdict(settings.samples),
         **asdict(loop),
-        **({"hard_share": HARD_SHARE} if before is not None else {}),
+        **({"hard_share": HARD_SHARE, "found_weight": FOUND_WEIGHT} if before is not None else {}),
         **went_on_from(before),
     }
     return ModelCard(

@@ -13,7 +13,14 @@ from pipelines.contract.weights import load_model
 from pipelines.spect_ct import dataset, train
 from pipelines.spect_ct.evaluate import evaluate
 from pipelines.spect_ct.grid import prepare
-from pipelines.spect_ct.hard_places import ERROR_BLOCK, LOOKED_AT, slice_errors, warm_or_dense
+from pipelines.spect_ct.hard_places import (
+    ERROR_BLOCK,
+    LOOKED_AT,
+    Errors,
+    missed_lesions,
+    slice_errors,
+    warm_or_dense,
+)
 from pipelines.spect_ct.mbconv import DepthwiseConv2d
 from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
@@ -139,13 +146,45 @@ def test_where_errors_are_known_half_of_the_crops_show_them(cache: Path):
     held = dataset.read_patient(cache, 0)
     empty = int(np.flatnonzero(~held.layers[:, dataset.TRUTH_LAYER[FUSED]].any((1, 2)))[0])
     rows, columns = (side // ERROR_BLOCK for side in held.layers.shape[2:])
-    errors = [np.zeros((len(USES), len(held.layers), rows, columns), np.float32) for _ in range(2)]
-    errors[1][:, empty, 3, 4] = 7.0
+    places = [np.zeros((len(USES), len(held.layers), rows, columns), np.float32) for _ in range(2)]
+    places[1][:, empty, 3, 4] = 7.0
+    missed = [np.zeros((len(USES), 3), np.float32) for _ in range(2)]
     settings = replace(STILL, negatives=0.0)
-    _, truth = next(CropSampler(cache, [0, 1], FUSED_MIX, settings, 200, 3, errors))
+    _, truth = next(CropSampler(cache, [0, 1], FUSED_MIX, settings, 200, 3, Errors(places, missed)))
     assert 0.4 < float((~truth.flatten(1).any(1)).float().mean()) < 0.6
     _, truth = next(CropSampler(cache, [0, 1], FUSED_MIX, settings, 50, 3))
     assert bool(truth.flatten(1).any(1).all())
+
+
+def test_a_lesion_is_missed_by_as_much_as_it_is_not_probable_where_it_is_largest(cache: Path):
+    held = dataset.read_patient(cache, 0)
+
+    class SeesTheLeft:
+        def probabilities(self, inputs: np.ndarray, *, where: np.ndarray | None = None) -> np.ndarray:
+            found = np.zeros((len(inputs), *inputs.shape[2:]), np.float16)
+            found[:, :, found.shape[2] // 2 :] = 0.75
+            return found
+
+    (missed,) = missed_lesions(SeesTheLeft(), [held])
+    shown = {(USES.index(spot.use), spot.label) for spot in held.spots}
+    assert missed.shape == (len(USES), 3)
+    for use in (SPECT, FUSED):
+        assert missed[USES.index(use)].tolist() == [0.0, 0.25, 1.0]
+    assert (USES.index(CT), 2) not in shown and missed[USES.index(CT), 2] == 0.0
+
+
+def test_a_missed_lesion_is_drawn_eleven_times_as_often_as_one_that_is_found(cache: Path):
+    held = dataset.read_patient(cache, 0)
+    rows, columns = (side // ERROR_BLOCK for side in held.layers.shape[2:])
+    places = [np.zeros((len(USES), len(held.layers), rows, columns), np.float32)]
+    shares = []
+    for missed_label in (1, 2):
+        missed = np.zeros((len(USES), 3), np.float32)
+        missed[:, missed_label] = 1.0
+        sampler = CropSampler(cache, [0], {FUSED: 1.0}, replace(STILL, negatives=0.0), 1, 3, Errors(places, [missed]))
+        drawn = [sampler._missed_lesion(sampler.odds_of_lesions[FUSED], FUSED)[1][0].label for _ in range(1200)]
+        shares.append(drawn.count(missed_label) / len(drawn))
+    assert shares == pytest.approx([11 / 12, 11 / 12], abs=0.03)
 
 
 def test_places_without_lesions_are_warm_on_spect_and_dense_on_ct(cache: Path):
@@ -200,8 +239,8 @@ def test_both_stages_train_and_leave_weights_that_load(cache: Path, tmp_path: Pa
     )  # fmt: skip
     assert further.steps == 6 and further.recipe["start"]["sha256"] == card.sha256
     assert further.training_data.count("3 patients") == 2
-    assert told[2] == "looked for errors in 3 of 3 patients"
-    assert len(told) > 3 and all(text.startswith("fused") for text in told[3:]), "single modalities were learned before"
+    assert told[2] == "looked for errors in 3 of 3 patients" and told[5] == "looked for lesions in 3 of 3 patients"
+    assert len(told) > 6 and all(text.startswith("fused") for text in told[6:]), "single modalities were learned before"
 
 
 def test_a_slice_is_scored_as_counted_by_hand():
