@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.spect_ct.scores import FIGURES, UseScore
+from pipelines.spect_ct.lesions import THRESHOLD
+from pipelines.spect_ct.scores import FIGURES, LesionScore, UseScore
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, TITLES, USES
 from pipelines.training.metrics import Overlap, Proportion, bootstrap_interval
 
@@ -100,6 +101,7 @@ def use_figures(patients: Sequence[PatientResult], use: str) -> dict[str, Any]:
     figures["dice_interval"] = bootstrap_interval(patients, lambda part: _mean_dice(part, use))
     figures["dice_median"] = float(np.median([x.dice for x in lesions])) if lesions else None
     figures["baseline_dice"] = _mean([lesion.baseline_dice for lesion in lesions])
+    figures["by_kind"] = _by_kind(patients, use)
     volumes = [p.uses[use] for p in patients if p.uses[use].volume is not None]
     if volumes:
         figures["volume"] = _volume_figures([p for p in patients if p.uses[use].volume is not None], use)
@@ -122,6 +124,22 @@ def goals(patients: Sequence[PatientResult]) -> list[tuple[str, float | None, bo
             )
         )
     return lines
+
+
+def _by_kind(patients: Sequence[PatientResult], use: str) -> dict[str, dict[str, Any]]:
+    """Return, for each kind of lesion, how many there are, their slices' mean Dice, and how many no pixel marks."""
+    kinds: dict[str, list[LesionScore]] = {}
+    for patient in patients:
+        for lesion in patient.uses[use].lesions:
+            kinds.setdefault(patient.kinds[lesion.label], []).append(lesion)
+    return {
+        kind: {
+            "lesions": len(lesions),
+            "dice": _mean([lesion.dice for lesion in lesions]),
+            "missed": sum(lesion.peak < THRESHOLD for lesion in lesions),
+        }
+        for kind, lesions in sorted(kinds.items())
+    }
 
 
 def _volume_figures(patients: Sequence[PatientResult], use: str) -> dict[str, Any]:

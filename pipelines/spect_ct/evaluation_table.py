@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 def table(report: EvaluationReport) -> str:
     """Return the report as lines of text."""
     figures = report.summary()
-    parts = [_paper_lines(report, figures), _volume_lines(figures), _goal_lines(figures), _note_lines(report, figures)]
+    parts = [
+        _paper_lines(report, figures), _kind_lines(figures), _volume_lines(figures), _goal_lines(figures),
+        _note_lines(report, figures),
+    ]  # fmt: skip
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
@@ -36,6 +39,18 @@ def _paper_lines(report: EvaluationReport, figures: dict[str, Any]) -> list[str]
         lines.append(f"{TITLES[use]:12}{held['lesions']:>8}{cells}{extra}")
         lines.append(f"{'  paper':12}{40:>8}" + "".join(f"{_number(PAPER[use][name]):>13}" for name in FIGURES))
     return lines
+
+
+def _kind_lines(figures: dict[str, Any]) -> list[str]:
+    """Mean DSC by what the lesion is, and how many lesions are not marked at all on their slice."""
+    by_use = {use: figures["uses"][use]["by_kind"] for use in USES}
+    kinds = sorted({kind for held in by_use.values() for kind in held})
+    lines = [f"{'DSC (missed)':24}" + "".join(f"{TITLES[use]:>20}" for use in USES)]
+    for kind in kinds:
+        held = [by_use[use].get(kind) for use in USES]
+        cells = ["-" if one is None else f"{_number(one['dice'])} ({one['missed']}/{one['lesions']})" for one in held]
+        lines.append(f"{kind.replace('_', ' '):24}" + "".join(f"{cell:>20}" for cell in cells))
+    return lines if kinds else []
 
 
 def _volume_lines(figures: dict[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ PROBABILITY = "highest output of the network within the lesion; not calibrated"
 TOTAL = "sum over all lesions"
 
 MANY_FALSE = 5.0
+FEWEST_OF_A_KIND, MOSTLY = 10, 0.5
 THICK_MM = 5.5
 """Slices further apart than in any scan the network was trained for."""
 
@@ -48,6 +49,21 @@ def false_marks(card: ModelCard) -> str:
     )
 
 
+def missed_kinds(card: ModelCard, use: str) -> str:
+    """Name the kinds of lesion of which weights missed most in their own evaluation, with the numbers."""
+    kinds = card.metrics.get("held_out", {}).get("uses", {}).get(use, {}).get("by_kind", {})
+    told = [
+        f"{kind.replace('_', ' ')} ({held['missed']} of {held['lesions']})"
+        for kind, held in kinds.items()
+        if held["lesions"] >= FEWEST_OF_A_KIND and held["missed"] > MOSTLY * held["lesions"]
+    ]
+    if not told:
+        return ""
+    return (
+        f"In their own evaluation these weights missed most lesions of these kinds on {TITLES[use]}: {', '.join(told)}."
+    )
+
+
 def limitations(
     use: str,
     prepared: Prepared,
@@ -67,7 +83,7 @@ def limitations(
     said = ["For research use only: not for diagnosis or treatment decisions."]
     if any(card.simulated_only for card in cards):
         said.append("The network was trained on simulated patients only and was not validated on real ones.")
-    said += [sentence for sentence in map(false_marks, cards) if sentence]
+    said += [sentence for card in cards for sentence in (false_marks(card), missed_kinds(card, use)) if sentence]
     if use == SPECT:
         said.append(
             f"SPECT alone was analysed, because {ct_absence or 'there is no CT'}; outlines are coarser than with a CT."

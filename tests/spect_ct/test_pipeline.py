@@ -14,11 +14,13 @@ import pytest
 from node.results import build_results, write_results
 from pipelines.contract import ContentRefused, Findings, InputSeries, PipelineInputs
 from pipelines.spect_ct.pipeline import SpectCtPipeline
+from pipelines.spect_ct.uses import CT, SPECT
+from pipelines.spect_ct.wording import missed_kinds
 from tests.fixtures.dicom_tools import run_tool
 from tests.results.result_sources import context
 from tests.results.test_results_conformance import errors_of
 from tests.spect_ct.drawn_study import LESIONS, SPECT_FIELD, counts, hounsfield, write_ct, write_spect
-from tests.spect_ct.stand_in import pipeline
+from tests.spect_ct.stand_in import card, pipeline
 
 SIGNS = pytest.mark.parametrize("head_first", [False, True], ids=["spacing positive", "spacing negative"])
 
@@ -130,6 +132,20 @@ def test_a_ct_alone_is_analysed_where_a_rule_asks(tmp_path: Path):
     assert "CT alone was analysed" in " ".join(findings.limitations)
     assert "rule 'ct-by-itself'" in " ".join(findings.limitations)
     assert value(findings.regions[0], "Attenuation Coefficient", "Mean") == pytest.approx(700, rel=0.06)
+
+
+def test_a_result_names_the_kinds_that_its_weights_mostly_miss_on_what_was_analysed():
+    kinds = {
+        "lytic": {"lesions": 12, "dice": 0.1, "missed": 7},
+        "bone_island": {"lesions": 12, "dice": 0.4, "missed": 6},
+        "mixed": {"lesions": 9, "dice": 0.0, "missed": 9},
+    }
+    told = card().model_copy(update={"metrics": {"held_out": {"uses": {CT: {"by_kind": kinds}}}}})
+    assert (
+        missed_kinds(told, CT)
+        == "In their own evaluation these weights missed most lesions of these kinds on CT: lytic (7 of 12)."
+    )
+    assert missed_kinds(told, SPECT) == missed_kinds(card(), CT) == ""
 
 
 def test_a_ct_of_another_position_is_left_out_and_the_result_says_so(tmp_path: Path):

@@ -12,6 +12,7 @@ import torch
 from pipelines.contract.weights import load_model
 from pipelines.spect_ct import dataset, train
 from pipelines.spect_ct.evaluate import evaluate
+from pipelines.spect_ct.evaluation_report import PatientResult, use_figures
 from pipelines.spect_ct.grid import prepare
 from pipelines.spect_ct.hard_places import (
     ERROR_BLOCK,
@@ -24,7 +25,7 @@ from pipelines.spect_ct.hard_places import (
 from pipelines.spect_ct.mbconv import DepthwiseConv2d
 from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
-from pipelines.spect_ct.scores import largest_slices, rank_auc, score_slice, score_volume
+from pipelines.spect_ct.scores import LesionScore, UseScore, largest_slices, rank_auc, score_slice, score_volume
 from pipelines.spect_ct.truth import GridPatient, placed
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, USES
 from pipelines.training.loop import LoopSettings
@@ -275,6 +276,22 @@ def test_a_volume_counts_found_lesions_and_false_pieces(patient: GridPatient):
 
 def test_rank_auc_of_four_cases_by_hand():
     assert rank_auc(np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])) == pytest.approx(3.5 / 4)
+
+
+def test_lesions_are_told_apart_by_kind_with_those_that_no_pixel_marks():
+    def lesion(label: int, dice: float, peak: float) -> LesionScore:
+        return LesionScore(label, 9, 1.0, 1.0, 1.0, 1.0, dice, dice, 0.0, peak)
+
+    one = UseScore((lesion(1, 0.8, 0.9), lesion(2, 0.0, 0.3)))
+    other = UseScore((lesion(1, 0.2, 0.5),))
+    patients = [
+        PatientResult(1, {CT: one}, {1: "lytic", 2: "marrow"}, {}, {}, 9, 1.0),
+        PatientResult(2, {CT: other}, {1: "lytic"}, {}, {}, 9, 1.0),
+    ]
+    assert use_figures(patients, CT)["by_kind"] == {
+        "lytic": {"lesions": 2, "dice": pytest.approx(0.5), "missed": 0},
+        "marrow": {"lesions": 1, "dice": 0.0, "missed": 1},
+    }
 
 
 @pytest.mark.slow
