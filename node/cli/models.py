@@ -80,6 +80,21 @@ def install(source: Path, config_dir: Path | None, data_dir: Path | None) -> Non
     click.echo(f"installed {model.weights_path}; a worker loads it when it starts next")
 
 
+@models.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the mean and its card.")
+def average(folders: tuple[Path, ...], out: Path) -> None:
+    """Write the mean of the weights in FOLDERS, which one training went through; measure it before you use it."""
+    from pipelines.training.averaging import average as mean_of
+
+    try:
+        cards = mean_of(folders, out)
+    except WeightsError as error:
+        raise PermanentError(str(error)) from error
+    for card in cards:
+        click.echo(f"{card.name} {card.version}: mean of {len(folders)} weights, in {out}; no figures yet")
+
+
 def _figure_lines(measured: Measured) -> list[str]:
     """Return a heading and a line for each figure: ours, its interval and the paper's."""
     kind = "simulated" if measured.simulated else "real"
