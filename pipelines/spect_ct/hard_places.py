@@ -73,12 +73,7 @@ def slice_errors(
     The uses are in the order of `USES`. The unit is pixels: sum over the block of |probability - truth|; 0 on slices
     that were not looked at.
     """
-    errors = []
-    for number, patient in enumerate(patients):
-        errors.append(_errors_of(network, patient))
-        if progress is not None:
-            progress((number + 1) / len(patients), f"looked for errors in {number + 1} of {len(patients)} patients")
-    return errors
+    return _of_each(_errors_of, "errors", network, patients, progress)
 
 
 def largest_sections(patient: CachedPatient, use: str) -> dict[int, Spot]:
@@ -97,12 +92,19 @@ def missed_lesions(
 
     It is 1 - the mean probability over the lesion's largest section; 0 for labels that a use does not show.
     """
-    missed = []
+    return _of_each(_missed_of, "lesions", network, patients, progress)
+
+
+def _of_each(
+    look: Callable[[Network, CachedPatient], np.ndarray], what: str, network: Network,
+    patients: Sequence[CachedPatient], progress: Progress | None,
+) -> list[np.ndarray]:  # fmt: skip
+    found = []
     for number, patient in enumerate(patients):
-        missed.append(_missed_of(network, patient))
+        found.append(look(network, patient))
         if progress is not None:
-            progress((number + 1) / len(patients), f"looked for lesions in {number + 1} of {len(patients)} patients")
-    return missed
+            progress((number + 1) / len(patients), f"looked for {what} in {number + 1} of {len(patients)} patients")
+    return found
 
 
 def _missed_of(network: Network, patient: CachedPatient) -> np.ndarray:
