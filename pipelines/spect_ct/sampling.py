@@ -106,14 +106,11 @@ class CropSampler:
         self.uses, self.odds = list(mix), np.array(list(mix.values())) / sum(mix.values())
         self.held = [_hold(read_patient(folder, one)) for one in seeds]
         self.errors = errors
-        self.chances, self.odds_of_lesions = {}, {}
+        self.chances, self.missed = {}, {}
         if errors is not None:
             for number, use in enumerate(USES):
                 self.chances[use] = drawing_chances([one[number] for one in errors.places])
-                self.odds_of_lesions[use] = [
-                    np.array([FOUND_WEIGHT + missed[number, sections[0].label] ** 2 for sections in held.lesions[use]])
-                    for held, missed in zip(self.held, errors.missed, strict=True)
-                ]
+                self.missed[use] = _by_miss(self.held, use, [one[number] for one in errors.missed])
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         return self
@@ -137,19 +134,14 @@ class CropSampler:
             slices = held.empty[use] or list(range(len(held.patient.layers)))
             number = slices[int(self.rng.integers(len(slices)))]
             return draw_crop(held.patient, number, use, self._confounder(held, number, use), self.settings, self.rng)
-        if self.odds_of_lesions:
-            held, sections = self._missed_lesion(self.odds_of_lesions[use], use)
+        if self.missed:
+            candidates, odds = self.missed[use]
+            held, sections = candidates[int(self.rng.choice(len(candidates), p=odds))]
         else:
             sections = lesions[int(self.rng.integers(len(lesions)))]
         sizes = np.sqrt([spot.pixels for spot in sections])
         spot = sections[int(self.rng.choice(len(sections), p=sizes / sizes.sum()))]
         return draw_crop(held.patient, spot.slice, use, (spot.row, spot.column), self.settings, self.rng)
-
-    def _missed_lesion(self, odds: Sequence[np.ndarray], use: str) -> tuple[_Held, list[Spot]]:
-        """Draw a lesion of any patient, by how far it is missed."""
-        index = int(self.rng.choice(len(odds), p=drawing_chances(odds)))
-        number = int(self.rng.choice(len(odds[index]), p=odds[index] / odds[index].sum()))
-        return self.held[index], self.held[index].lesions[use][number]
 
     def _draw_hard(self, use: str, errors: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw a block of a patient's slices as often as it is wrong."""
@@ -227,6 +219,19 @@ def _appearance(image: torch.Tensor, use: str, settings: SampleSettings, rng: np
             deviation = float(rng.uniform(0, settings.noise))
             planes.add_(torch.from_numpy(rng.standard_normal(tuple(planes.shape), dtype=np.float32)) * deviation)
     return image
+
+
+def _by_miss(
+    held: Sequence[_Held], use: str, missed: Sequence[np.ndarray]
+) -> tuple[list[tuple[_Held, list[Spot]]], np.ndarray]:
+    """Return all lesions that a use shows and the chance of each: its patient's, then by how far it is missed."""
+    weights = [
+        np.array([FOUND_WEIGHT + float(share[sections[0].label]) ** 2 for sections in one.lesions[use]])
+        for one, share in zip(held, missed, strict=True)
+    ]
+    candidates = [(one, sections) for one in held for sections in one.lesions[use]]
+    odds = [chance * own / own.sum() for chance, own in zip(drawing_chances(weights), weights, strict=True) if len(own)]
+    return candidates, np.concatenate(odds) if odds else np.zeros(0)
 
 
 def _hold(patient: CachedPatient) -> _Held:
