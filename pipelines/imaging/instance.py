@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
+from pydicom.multival import MultiValue
 from pydicom.uid import JPEG2000, JPEG2000MC, UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from pipelines.contract import ContentRefused
@@ -30,6 +32,9 @@ BORDER_PIXELS = 2
 LOSSY_TRANSFER_SYNTAXES = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 EITHER_TRANSFER_SYNTAXES = frozenset({JPEG2000, JPEG2000MC})
 """JPEG 2000 under these may or may not be lossless; the header (0028,2110) can say that it is."""
+
+TOLERABLE_LOSSY_RATIO = 30.0
+"""Beyond what radiologists' societies allow for any kind of image (5:1 to 30:1)."""
 
 PIXEL_GROUP = 0x0028
 """Holds all that says how pixels are stored (PS3.3 C.7.6.3)."""
@@ -188,6 +193,35 @@ def is_lossy(header: Dataset) -> bool:
     stated = str(header.get("LossyImageCompression", "") or "").strip()
     uid = str(getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", ""))
     return stated == "01" or uid in LOSSY_TRANSFER_SYNTAXES or (uid in EITHER_TRANSFER_SYNTAXES and stated != "00")
+
+
+def lossy_remark(headers: Iterable[Dataset]) -> str | None:
+    """Say that images were compressed with loss, and whether by so much that nothing small survives; None if not.
+
+    Headers do not always state the ratio (0028,2112); where several do, the largest counts.
+    """
+    lossy = [header for header in headers if is_lossy(header)]
+    if not lossy:
+        return None
+    ratio = max((_stated_ratio(header) for header in lossy), default=0.0)
+    if ratio <= TOLERABLE_LOSSY_RATIO:
+        return "Images were compressed with loss before they came; their values are approximate."
+    return (
+        f"Images were compressed {ratio:.0f}:1 with loss before they came: fine detail is gone, and patterns of the "
+        "compression may be marked."
+    )
+
+
+def _stated_ratio(header: Dataset) -> float:
+    """Return the largest Lossy Image Compression Ratio of a header, 0 where it has none that is a number."""
+    value = header.get("LossyImageCompressionRatio")
+    if value is None:
+        return 0.0
+    try:
+        ratios = [float(part) for part in (value if isinstance(value, MultiValue) else [value])]
+    except (TypeError, ValueError):
+        return 0.0
+    return max((ratio for ratio in ratios if math.isfinite(ratio)), default=0.0)
 
 
 def _read(path: Path, stop_before_pixels: bool, group: int | None = None) -> Dataset:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.contract.weights import ModelCard
-from pipelines.imaging.instance import is_lossy
+from pipelines.imaging.instance import lossy_remark
 from pipelines.imaging.volume import Volume, tilt_deg
 from pipelines.lumbar.classes import BODY, CANAL
 from pipelines.lumbar.instances import Instance, LevelMap
@@ -98,8 +98,8 @@ def limitations(
         said.append(f"The slices are {tilt:.0f} degrees off the sagittal plane; figures follow the slices.")
     if volume.spacing_mm[0] > THICK_MM:
         said.append(f"The slices lie {volume.spacing_mm[0]:.1f} mm apart; foramina and volumes are coarse.")
-    if any(is_lossy(header) for header in volume.source.headers):
-        said.append("The images were compressed with loss before they came.")
+    if lossy := lossy_remark(volume.source.headers):
+        said.append(lossy)
     said += [f"{remark[:1].upper()}{remark[1:]}." for remark in remarks]
     said.append(
         "Vertebrae are marked by their bodies only, without pedicles and posterior elements; scans after spinal "

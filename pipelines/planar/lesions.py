@@ -1,8 +1,8 @@
 """Foci of one view: from a class map on the source grid to a list with size, counts, place and outline.
 
-class map (0 background, 1 metastasis, 2 bladder) + counts + probabilities -> clean map (specks removed, holes filled)
--> connected components, most counts first -> `Focus` each. The clean map is what every later figure is computed on,
-so the overlay, the list and the BSTBI speak of the same pixels.
+class map (0 background, 1 metastasis, 2 bladder) + counts + probabilities -> clean map (specks removed, holes filled,
+nothing beside the body) -> connected components, most counts first -> `Focus` each. The clean map is what every later
+figure is computed on, so the overlay, the list and the BSTBI speak of the same pixels.
 
 A focus is counted on each view by itself: a lesion that both detectors see is two foci, and nothing here pairs them.
 """
@@ -25,6 +25,10 @@ BLADDER = 2
 MINIMUM_AREA_MM2 = 30.0
 """Foci smaller than this are dropped: half the area of a point source's half-maximum disc (about 9 mm FWHM at the
 body's surface), so nothing real is that small, while seams of two classes are."""
+
+ON_THE_BODY = 0.5
+"""Share of its pixels that a focus must have on the body; the air beside it holds noise, lossy compression's blocks,
+catheter bags and spilt urine. All foci of simulated patients lie on the body whole."""
 
 RING_INNER_MM = 5.0
 RING_OUTER_MM = 15.0
@@ -101,12 +105,12 @@ def find_foci(probabilities: np.ndarray, counts: np.ndarray, view: PreparedView,
     """
     row_mm, column_mm = view.grid.source_spacing_mm
     pixel_mm2 = row_mm * column_mm
-    classes = clean_classes(probabilities.argmax(axis=0).astype(np.uint8), pixel_mm2)
+    body = np.asarray(view.grid.probabilities_to_source(np.stack([~view.mask, view.mask]))[1] >= 0.5)
+    classes = without_air(clean_classes(probabilities.argmax(axis=0).astype(np.uint8), pixel_mm2), body)
     labels, number = ndimage.label(classes == METASTASIS, EIGHT_CONNECTED)
     totals = ndimage.sum_labels(counts, labels, np.arange(1, number + 1))
     order = np.argsort(-np.asarray(totals), kind="stable")
     numbers = np.zeros(classes.shape, dtype=np.uint16)
-    body = np.asarray(view.grid.probabilities_to_source(np.stack([~view.mask, view.mask]))[1] >= 0.5)
     surroundings = body & (classes == 0)
     boxes = ndimage.find_objects(labels, number)
     foci = []
@@ -141,6 +145,23 @@ def clean_classes(classes: np.ndarray, pixel_mm2: float) -> np.ndarray:
         filled = _filled(keep[labels])
         cleaned[filled & ~bladder] = METASTASIS
     return cleaned
+
+
+def without_air(classes: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """Return the class map without the foci that lie beside the body (see `ON_THE_BODY`); the bladder is kept.
+
+    Parameters
+    ----------
+    classes
+        uint8, (rows, columns).
+    body
+        bool, (rows, columns).
+    """
+    labels, number = ndimage.label(classes == METASTASIS, EIGHT_CONNECTED)
+    sizes = np.bincount(labels.ravel(), minlength=number + 1)
+    beside = np.bincount(labels[body], minlength=number + 1) < ON_THE_BODY * sizes
+    beside[0] = False
+    return np.where(beside[labels], 0, classes).astype(classes.dtype)
 
 
 def _measure(

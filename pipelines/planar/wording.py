@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipelines.contract.provenance import Provenance
 from pipelines.contract.weights import ModelCard
-from pipelines.imaging.instance import is_lossy
+from pipelines.imaging.instance import lossy_remark
 from pipelines.imaging.planar import PlanarScan
 from pipelines.planar.prepare import PreparedView
 
@@ -50,8 +50,8 @@ def scan_limitations(scan: PlanarScan, prepared: Sequence[PreparedView], cards: 
             )
         if each.frame.head_clipped or each.frame.feet_clipped:
             said.append(f"The {view.name} view cuts the body off; locations are less certain.")
-    if any(is_lossy(view.header) for view in scan.views):
-        said.append("The image was compressed with loss before it came; counts are approximate.")
+    if lossy := lossy_remark(view.header for view in scan.views):
+        said.append(lossy)
     said += [f"{remark[:1].upper()}{remark[1:]}." for remark in scan.remarks]
     return tuple(said)
 

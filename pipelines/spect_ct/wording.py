@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipelines.contract.weights import ModelCard
-from pipelines.imaging.instance import is_lossy
+from pipelines.imaging.instance import lossy_remark
 from pipelines.imaging.volume import Volume
 from pipelines.spect_ct.grid import Prepared
 from pipelines.spect_ct.lesions import LesionMap
@@ -104,7 +104,7 @@ def limitations(
         said.append(f"{found.left_out} further small pieces were left out: more than a segmentation can hold.")
     if prepared.lattice.spacing_mm[0] > THICK_MM:
         said.append(f"Slices lie {prepared.lattice.spacing_mm[0]:.1f} mm apart; small lesions may fall between them.")
-    if any(is_lossy(header) for volume in volumes for header in volume.source.headers):
-        said.append("Images were compressed with loss before they came.")
+    if lossy := lossy_remark(header for volume in volumes for header in volume.source.headers):
+        said.append(lossy)
     said.append("Lesions that touch are marked as one.")
     return tuple(said)

@@ -6,14 +6,19 @@ no free decoder opens; it is only shown to be refused by name.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from pydicom import Dataset
 from pydicom.config import disable_value_validation
+from pydicom.data import get_testdata_file
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from pipelines.contract import ContentRefused
 from pipelines.imaging.instance import (
     is_lossy,
+    lossy_remark,
     pixel_spacing_mm,
     read_frames,
     read_header,
@@ -44,6 +49,28 @@ def test_lossy_copies_decode_close_to_the_counts_and_are_known_as_lossy(shared_d
     assert np.corrcoef(read.ravel(), expected.ravel())[0, 1] > 0.9
     assert is_lossy(read_header(shared_data / "nm" / name))
     assert not is_lossy(read_header(shared_data / "nm" / "NM1_JPLL"))
+
+
+def test_a_result_says_that_images_were_compressed_with_loss_and_when_by_far_too_much():
+    def header(lossy: str, ratio: object = None) -> Dataset:
+        made = Dataset()
+        made.LossyImageCompression = lossy
+        if ratio is not None:
+            made.LossyImageCompressionRatio = ratio
+        return made
+
+    assert lossy_remark([header("00"), header("00", 40)]) is None
+    for mild in (header("01"), header("01", 8), header("01", [2, 10]), header("01", "")):
+        remark = lossy_remark([header("00"), mild])
+        assert remark is not None and "with loss" in remark and ":1" not in remark
+    for strong in (header("01", 2097), header("01", ["4", "2097"])):
+        remark = lossy_remark([header("01", 8), strong])
+        assert remark is not None and "2097:1" in remark and "fine detail is gone" in remark
+
+
+def test_the_demos_copy_of_the_real_scan_is_known_as_compressed_beyond_use():
+    path = get_testdata_file("JPEG2000.dcm", download=False)
+    assert "2097:1" in (lossy_remark([read_header(Path(path))]) or "")
 
 
 def test_twelve_bit_jpeg_is_refused_with_file_and_syntax(shared_data):

@@ -94,13 +94,28 @@ def test_foci_are_measured_on_the_sources_own_pixels():
 
 
 def test_a_focus_at_the_edge_of_the_image_lies_where_it_is():
-    counts = draw_body(seed=None)
-    maps = probabilities(counts.shape, [(2, 3, 6, 0.9)])
+    counts = draw_body(seed=None)[110:]  # the top of the head is cut off
+    maps = probabilities(counts.shape, [(2, 128, 6, 0.9)])
     (focus,) = find_foci(maps, counts, prepare_view(counts, SPACING), "anterior").foci
-    mask = disc(counts.shape, 2, 3, 6)
+    mask = disc(counts.shape, 2, 128, 6)
     rows, columns = np.nonzero(mask)
     assert focus.centroid == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5))
     np.testing.assert_array_equal(rasterise(focus.contours, counts.shape), mask)
+
+
+def test_what_lies_beside_the_body_is_no_focus():
+    counts = draw_body(seed=None, hot=[(700, 30, 6, 60)])
+    view = prepare_view(counts, SPACING)
+    edge = int(np.flatnonzero(view.mask[300])[0])
+    on_the_body, mostly_on_it, in_the_air = (300, edge + 20, 6, 0.9), (300, edge + 2, 6, 0.9), (700, 30, 6, 0.9)
+    maps = probabilities(counts.shape, [in_the_air], [(700, 230, 8)])
+    nothing = find_foci(maps, counts, view, "anterior")
+    assert nothing.foci == ()
+    assert not (nothing.classes == METASTASIS).any()
+    np.testing.assert_array_equal(nothing.classes == BLADDER, disc(counts.shape, 700, 230, 8))
+    for place in (on_the_body, mostly_on_it):
+        (focus,) = find_foci(probabilities(counts.shape, [in_the_air, place]), counts, view, "anterior").foci
+        np.testing.assert_array_equal(rasterise(focus.contours, counts.shape), disc(counts.shape, *place[:3]))
 
 
 def test_without_spacing_there_is_no_area():
