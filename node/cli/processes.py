@@ -41,17 +41,18 @@ def listen(config_dir: Path | None, data_dir: Path | None) -> None:
     type=click.Choice(["infer", "deliver", "upkeep"]),
     default=["infer"],
     show_default=True,
-    help="Queue to serve; may be given several times.",
+    help="Queue to serve; may be given several times. A worker that delivers serves upkeep, too.",
 )
 @click.option("--name", help="Name of this worker; default is host and process number.")
 @config_options
 def worker(queues: tuple[str, ...], name: str | None, config_dir: Path | None, data_dir: Path | None) -> None:
-    """Run jobs (infer) or deliveries (deliver) from the queue, one at a time."""
+    """Run jobs (infer), deliveries (deliver) or questions whether results arrived (upkeep), one at a time."""
     from node.jobs.worker import run_worker
 
     configuration = load_configuration(config_dir, data_dir)
     _logs(configuration, "worker")
-    run_worker(configuration, list(queues), name)
+    served = dict.fromkeys((*queues, *(["upkeep"] if "deliver" in queues else [])))
+    run_worker(configuration, list(served), name)
 
 
 @click.command()

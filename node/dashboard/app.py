@@ -36,6 +36,10 @@ from node.settings import Configuration
 from node.storage import LocalStorage
 
 STATIC = Path(__file__).with_name("static")
+MAX_BODY_BYTES = 2_000_000
+"""Of any request but an upload: the rules' text, in the widest characters and as a form writes them. A body is read
+before anybody is asked who he is."""
+
 CLOSE_GRACE_S = 5
 """How long open requests may take to end once the dashboard is told to stop."""
 
@@ -55,7 +59,15 @@ def create_app(configuration: Configuration, registry: Registry, clock: Clock = 
         live.close()
         await poller
 
-    app = FastAPI(title="osteon", version=__version__, openapi_url=None, docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(
+        title="osteon",
+        version=__version__,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        max_body_size=MAX_BODY_BYTES,
+    )
     app.state.desk = Desk(
         configuration=configuration,
         registry=registry,

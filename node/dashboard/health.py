@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
+from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,9 +19,13 @@ from node.registry.models import Delivery
 from node.registry.queries_overview import workers
 from node.registry.states import DeliveryState
 from node.settings import Configuration
-from node.storage import Storage
+from node.storage import SpoolFolders, Storage
 
-EXPECTED_KINDS = ("infer", "deliver")
+EXPECTED_KINDS = ("infer", "deliver", "upkeep")
+STALE_ARRIVAL_S = 300
+"""Upkeep registers what arrived within a second; what lies longer in the inbox cannot be registered."""
+
+ARRIVALS_LOOKED_AT = 1000
 FAILED_COUNTED = 1000
 """Failed deliveries are counted up to here; a health check must not cost more with a full registry."""
 
@@ -70,4 +78,26 @@ def examine(configuration: Configuration, registry: Registry, storage: Storage, 
     if failed:
         count = f"{failed}+" if failed == FAILED_COUNTED else str(failed)
         warnings.append(Text("{count} deliveries have failed and wait for a person", count=count))
+    stale = _stale_arrivals(SpoolFolders.below(configuration.data_dir).inbox, now)
+    if stale:
+        count = f"{stale}+" if stale == ARRIVALS_LOOKED_AT else str(stale)
+        warnings.append(
+            Text(
+                "{count} received instances have waited over {minutes} minutes to be registered",
+                count=count,
+                minutes=STALE_ARRIVAL_S // 60,
+            )
+        )
     return Health(not problems, tuple(problems), tuple(warnings))
+
+
+def _stale_arrivals(inbox: Path, now: datetime) -> int:
+    """Count acknowledged instances that upkeep has left in the inbox, among the first ones that the folder lists."""
+    limit = now.timestamp() - STALE_ARRIVAL_S
+    found = 0
+    with contextlib.suppress(OSError), os.scandir(inbox) as listing:  # the dashboard may run where the inbox is not
+        instances = (item for item in listing if item.name.endswith(".dcm"))
+        for item in islice(instances, ARRIVALS_LOOKED_AT):
+            with contextlib.suppress(FileNotFoundError):  # registered meanwhile
+                found += item.stat(follow_symlinks=False).st_mtime < limit
+    return found

@@ -218,11 +218,12 @@ def _connect(peer: Peer, timeouts: Timeouts) -> socket.socket:
         connection.settimeout(timeouts.dimse_s)
     except ssl.SSLError as error:
         connection.close()
-        raise PermanentError(f"no TLS with {peer}: {error.reason or error}; check the certificates") from error
+        # A peer that restarts, or a certificate that ran out over the weekend: both are cured without our help.
+        raise RetriableError(f"no TLS with {peer}: {error.reason or error}; check the certificates") from error
     except OSError as error:
         connection.close()
         raise RetriableError(f"{peer} broke the connection: {error}") from error
-    except PermanentError:
+    except RetriableError:
         connection.close()
         raise
     return connection
@@ -244,7 +245,7 @@ def client_context(tls: TlsSettings) -> ssl.SSLContext:
         else:
             context.load_default_certs()
     except OSError as error:  # ssl.SSLError is one
-        raise PermanentError(f"the destination's TLS files cannot be used: {error}") from error
+        raise RetriableError(f"the destination's TLS files cannot be used: {error}") from error
     return context
 
 

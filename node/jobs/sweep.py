@@ -20,7 +20,7 @@ from functools import partial
 import structlog
 
 from node.deliver.backoff import next_attempt_at
-from node.jobs.app import DELIVER, INFER, Enqueuer
+from node.jobs.app import DELIVER, INFER, UPKEEP, Enqueuer
 from node.registry.confirmations import due_questions
 from node.registry.database import Registry
 from node.registry.deliveries import count_due_deliveries, due_deliveries, expire_deliveries
@@ -106,11 +106,10 @@ class Sweeper:
         self._forget_old()
         woken = self._tell(INFER, jobs, job_count, self._enqueuer.job)
         woken += self._tell(DELIVER, deliveries, delivery_count, self._enqueuer.delivery)
-        for delivery_id in questions:
-            if self._is_due(("confirm", delivery_id)) and self._enqueuer.confirmation(delivery_id):
-                self._note(("confirm", delivery_id))
-                woken += 1
-        return woken
+        return woken + self._tell(UPKEEP, [(one, 0) for one in questions], len(questions), self._ask)
+
+    def _ask(self, delivery_id: int, _priority: int) -> bool:
+        return self._enqueuer.confirmation(delivery_id)
 
     def _tell(self, queue: str, due: Sequence[tuple[int, int]], count: int, send: Callable[[int, int], bool]) -> int:
         if not due:

@@ -54,10 +54,15 @@ class SpoolFolders:
     @classmethod
     def create(cls, data_dir: Path) -> SpoolFolders:
         """Make the folders below `data_dir` if they are not there; only the owner may read them."""
-        folders = cls(*(data_dir / "spool" / name for name in ("inbox", "partial", "refused")))
+        folders = cls.below(data_dir)
         for folder in (data_dir, data_dir / "spool", folders.inbox, folders.partial, folders.refused):
             make_folder(folder, 0o700)
         return folders
+
+    @classmethod
+    def below(cls, data_dir: Path) -> SpoolFolders:
+        """Return where they are, for who only looks."""
+        return cls(*(data_dir / "spool" / name for name in ("inbox", "partial", "refused")))
 
 
 class LocalStorage:

@@ -5,19 +5,26 @@ The list of routes is the application's own, so a page that is added later is te
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from node.dashboard.app import MAX_BODY_BYTES
+from node.dashboard.pages.routing import MAX_FORM_BYTES
 from node.dashboard.security.access import SAFE_METHODS, Require, check_guards, guards_of, routes_of
 from node.registry import credentials
 from node.registry.roles import Role
 from tests.dashboard.conftest import NOW, TESTER, Site, csrf
 
 OPEN_TO_ALL = {"/healthz", "/login", "/login/oidc", "/login/oidc/callback", "/setup", "/language", "/theme"}
+CHUNK = 500_000
 OWN_BUSINESS = ("/account", "/logout")
 """What a viewer may change: the own password, the own tokens, the own session."""
 
@@ -79,6 +86,46 @@ def test_no_route_takes_a_change_from_a_login_without_the_csrf_token(admin: Test
             for headers in ({}, {"X-CSRF-Token": "0" * 64}, {"X-CSRF-Token": csrf(site.browser())}):
                 assert admin.request(method, path, headers=headers).status_code == 403, (method, path)
     assert admin.get("/account").status_code == 200
+
+
+def test_a_visitors_cookie_that_another_host_planted_does_not_make_a_token(admin: TestClient) -> None:
+    planted = "k" * 43
+    token = hmac.new(planted.encode(), b"osteon csrf", hashlib.sha256).hexdigest()
+    admin.cookies.set("osteon_visitor", planted)
+    assert admin.post("/account/tokens", headers={"X-CSRF-Token": token}).status_code == 403
+    assert admin.post("/theme", headers={"X-CSRF-Token": csrf(admin, "/account")}).status_code != 403
+
+
+def test_no_stranger_can_fill_memory_or_disk_with_a_body(site: Site) -> None:
+    for method, path, _route in requests_of(site.app):
+        if method not in SAFE_METHODS:
+            taken, status = taken_of_an_endless_body(site.app, method, path)
+            most = MAX_FORM_BYTES if path == "/routing/explain" else MAX_BODY_BYTES
+            assert taken <= most + CHUNK, (method, path)
+            assert 300 <= status < 500, (method, path)
+    assert site.browser().post("/login", content=bytes(MAX_BODY_BYTES + 1)).status_code == 413
+
+
+def taken_of_an_endless_body(app: FastAPI, method: str, path: str) -> tuple[int, int]:
+    """Send a body without an end; (bytes that were taken before the answer, its status)"""
+    taken, answered = 0, 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal taken
+        taken += CHUNK
+        assert taken < 1000 * CHUNK, "it never stops reading"
+        return {"type": "http.request", "body": bytes(CHUNK), "more_body": True}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal answered
+        answered = answered or message.get("status", 0)
+
+    headers = [(b"host", b"testserver"), (b"content-type", b"application/x-www-form-urlencoded")]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+             "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": headers,
+             "client": ("127.0.0.1", 1), "server": ("testserver", 80)}  # fmt: skip
+    asyncio.run(app(scope, receive, send))
+    return taken, answered
 
 
 def test_users_and_audit_are_for_admins(operator: TestClient, admin: TestClient) -> None:

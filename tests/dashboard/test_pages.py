@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -73,7 +75,7 @@ def seeded(sqlite_registry: Registry) -> Registry:
             session.add(
                 Delivery(result_id=result.id, destination=destination, state=state, next_attempt_at=NOW, created_at=NOW)
             )
-        for kind in ("infer", "deliver"):
+        for kind in ("infer", "deliver", "upkeep"):
             session.add(
                 Worker(name=f"w-{kind}", kind=kind, host="h", pid=1, started_at=NOW, heartbeat_at=NOW, rss_bytes=1)
             )
@@ -86,7 +88,11 @@ def test_an_empty_node_shows_its_page_and_says_what_is_missing(client: TestClien
     assert "send a study to this node" in page.text
     health = client.get("/healthz")
     assert health.status_code == 503
-    assert health.json()["problems"] == ["no infer worker is alive", "no deliver worker is alive"]
+    assert health.json()["problems"] == [
+        "no infer worker is alive",
+        "no deliver worker is alive",
+        "no upkeep worker is alive",
+    ]
 
 
 def test_the_page_shows_jobs_with_partial_delivery_as_partial(client: TestClient, seeded: Registry) -> None:
@@ -95,6 +101,20 @@ def test_the_page_shows_jobs_with_partial_delivery_as_partial(client: TestClient
     assert "sent 1<" in page
     assert "pending 1<" in page
     assert client.get("/healthz").json()["ok"] is True
+
+
+def test_what_arrived_and_is_not_registered_is_told(
+    client: TestClient, seeded: Registry, site: Site, tmp_path: Path
+) -> None:
+    inbox = site.app.state.desk.configuration.data_dir / "spool" / "inbox"
+    inbox.mkdir(parents=True, exist_ok=True)
+    for number, age_s in enumerate((10, 400, 4000)):
+        file = inbox / f"{number}.dcm"
+        file.write_bytes(b"")
+        os.utime(file, (NOW.timestamp() - age_s,) * 2)
+    health = client.get("/healthz").json()
+    assert health["ok"], "nothing is lost yet"
+    assert health["problems"] == ["2 received instances have waited over 5 minutes to be registered"]
 
 
 PATHS = ("/", f"/studies/{STUDY_UID}", "/api/v1/overview", f"/api/v1/studies/{STUDY_UID}", "/metrics", "/healthz")

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from node.jobs.app import COOL_DOWN_S, DELIVER, INFER, Enqueuer, create_app
+from node.jobs.app import COOL_DOWN_S, DELIVER, INFER, UPKEEP, Enqueuer, create_app
 from node.jobs.embedded_redis import connect, embedded_url
 from node.jobs.sweep import REPEAT_S, WAKE_LIMIT, Sweeper
 from node.registry import jobs
 from node.registry.database import Registry
-from node.registry.models import Job
+from node.registry.models import Delivery, Job, Result
 from tests.fixtures.queue import MadeJob, configuration, running_redis
 
 Queue = Callable[..., MadeJob]
@@ -115,6 +115,27 @@ def test_a_long_queue_does_not_flood_redis(
         sweeper.step(now())
     depth = enqueuer.depth(INFER)
     assert depth is not None and depth <= 4 * WAKE_LIMIT
+
+
+def test_questions_that_nobody_asks_do_not_flood_redis(
+    sweeper: Sweeper, enqueuer: Enqueuer, registry: Registry, queue_job: Queue, seconds: Seconds
+) -> None:
+    job = queue_job()
+    with registry.transaction() as session:
+        result = Result(job_id=job.job_id, kind="seg", sop_class_uid="1", sop_uid="1.2", series_uid="1.3",
+                        storage_key="k", byte_count=1, sha256="0" * 64, created_at=now())  # fmt: skip
+        session.add(result)
+        session.flush()
+        session.add_all(
+            Delivery(
+                result_id=result.id, destination=f"pacs-{n}", state="sent", next_attempt_at=now(-1), created_at=now()
+            )
+            for n in range(5)
+        )
+    for _ in range(4):
+        sweeper.step(now())
+        seconds.now += REPEAT_S + 1
+        assert enqueuer.depth(UPKEEP) == 5
 
 
 def test_the_most_urgent_are_told_first(sweeper: Sweeper, queue_job: Queue, redis_folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import threading
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,8 +70,31 @@ def test_a_sender_does_not_trust_a_strangers_server(certificates: Path, tmp_path
     server = tls(certificates, "stranger").model_dump()
     with listening(make_configuration(tmp_path, tls=server)) as node:
         answer = echo("127.0.0.1", node.port, "OSTEON", "SENDER", tls(certificates, "client"), timeout_s=5)
-    assert (answer.ok, answer.retriable) == (False, False)
+    assert (answer.ok, answer.retriable) == (False, True), "the peer may be given the right one tomorrow"
     assert "certificate" in answer.sentence.lower()
+
+
+@pytest.mark.parametrize("broken", ["away", "damaged"])
+def test_results_wait_while_the_senders_own_tls_files_are_broken(
+    certificates: Path, tmp_path: Path, node: Running, broken: str
+) -> None:
+    mine = tls(certificates, "client")
+    mine = mine.model_copy(update={"key": tmp_path / "client.key"})
+    if broken == "damaged":
+        mine.key.write_text("no key")
+    answer = echo("127.0.0.1", node.port, "OSTEON", "SENDER", mine, timeout_s=5)
+    assert (answer.ok, answer.retriable) == (False, True)
+    assert "TLS files" in answer.sentence
+
+
+def test_results_wait_while_a_peer_closes_during_the_handshake(certificates: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closing = threading.Thread(target=lambda: server.accept()[0].close())
+        closing.start()
+        port = server.getsockname()[1]
+        answer = echo("127.0.0.1", port, "OSTEON", "SENDER", tls(certificates, "client"), timeout_s=5)
+        closing.join()
+    assert (answer.ok, answer.retriable) == (False, True)
 
 
 @pytest.mark.slow

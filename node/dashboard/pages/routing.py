@@ -22,7 +22,7 @@ from node.errors import ConfigurationError, OsteonError
 router = APIRouter(prefix="/routing", include_in_schema=False)
 
 DAYS = (1, 7, 30, 90)
-FORM_OVERHEAD_BYTES = 100_000
+MAX_FORM_BYTES = routing.MAX_UPLOAD_BYTES + 100_000
 
 RuleText = Annotated[str, Form(max_length=rule_file.MAX_CHARACTERS * 2)]
 Digest = Annotated[str, Form(max_length=64)]
@@ -34,7 +34,7 @@ async def modest(request: Request) -> None:
     length = request.headers.get("content-length", "")
     if not length.isdigit():
         raise HTTPException(411, Text("Send the file with its length; a browser does."))
-    if int(length) > routing.MAX_UPLOAD_BYTES + FORM_OVERHEAD_BYTES:
+    if int(length) > MAX_FORM_BYTES:
         raise HTTPException(
             413,
             Text("The file is larger than {most} MB; ask on the node's console: osteon route explain FILE",
@@ -55,7 +55,7 @@ def routing_page(
     return _show(request, desk, trace, series, problem)
 
 
-@router.post("/explain")
+@router.post("/explain", max_body_size=MAX_FORM_BYTES)
 async def explain_file(
     request: Request, size: Annotated[None, Depends(modest)], desk: AtDesk, who: AsOperator
 ) -> Response:

@@ -31,7 +31,7 @@ CHOICE_AGE_S = 365 * 86400
 
 def csrf_token(request: Request) -> str:
     """The token that forms of this visitor carry; makes a visitor's cookie to be set where there is none."""
-    secret = request.cookies.get(SESSION) or request.cookies.get(VISITOR)
+    secret = _secret(request)
     if not secret:
         secret = getattr(request.state, "new_visitor", None) or secrets.token_urlsafe(32)
         request.state.new_visitor = secret
@@ -39,9 +39,18 @@ def csrf_token(request: Request) -> str:
 
 
 def is_csrf_token(request: Request, given: str) -> bool:
-    """Whether the token belongs to one of the request's cookies."""
-    secrets_there = [request.cookies[name] for name in (SESSION, VISITOR) if request.cookies.get(name)]
-    return any(hmac.compare_digest(_token(secret).encode(), given.encode()) for secret in secrets_there)
+    """Whether the token is the one that forms of this request's visitor carry."""
+    secret = _secret(request)
+    return bool(secret) and hmac.compare_digest(_token(secret).encode(), given.encode())
+
+
+def _secret(request: Request) -> str:
+    """The secret that a visitor's tokens are made of; "" where no cookie came.
+
+    With a session it is the session's alone: another host of the same site can plant a visitor's cookie, and with it
+    a token of its own.
+    """
+    return request.cookies.get(SESSION) or request.cookies.get(VISITOR) or ""
 
 
 def _token(secret: str) -> str:
