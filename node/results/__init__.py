@@ -10,7 +10,6 @@ a study gets.
 
 from node.results.build import build_results
 from node.results.context import (
-    DEFAULT_RESEARCH_STATEMENT,
     NodeIdentity,
     ObjectReference,
     ResultContext,
@@ -23,7 +22,6 @@ from node.results.summary import json_schema, summary
 from node.results.write import write_atomically, write_pictures, write_results, write_summary
 
 __all__ = [
-    "DEFAULT_RESEARCH_STATEMENT",
     "NodeIdentity",
     "ObjectReference",
     "ResultContext",

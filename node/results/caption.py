@@ -55,7 +55,7 @@ def caption(findings: Findings, segmentation: Segmentation, context: ResultConte
 def _paragraphs(findings: Findings, context: ResultContext) -> list[tuple[str, Colour]]:
     paragraphs = [(findings.conclusion, INK)] if findings.conclusion else []
     paragraphs += [(headline(quantity), INK) for quantity in headline_quantities(findings.quantities)]
-    paragraphs += [(text, WARNING_INK) for text in (*findings.limitations, context.research_statement)]
+    paragraphs += [(text, WARNING_INK) for text in (*findings.limitations, findings.research_statement)]
     models = ", ".join(f"{model.name} {model.version}" for model in findings.models)
     written_by = f"{findings.algorithm_name}; {findings.pipeline} {findings.pipeline_version}"
     return [*paragraphs, (f"{written_by}; {models}" if models else written_by, INK)]

@@ -53,7 +53,7 @@ def secondary_capture(findings: Findings, index: int, context: ResultContext) ->
     dataset.BurnedInAnnotation = "NO"
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.DerivationDescription = f"Overlay of {findings.algorithm_name}"[:LO_LENGTH]
-    dataset.ImageComments = ". ".join((*findings.limitations, context.research_statement))[:_LT_LENGTH]
+    dataset.ImageComments = ". ".join((*findings.limitations, findings.research_statement))[:_LT_LENGTH]
     dataset.SourceImageSequence = source_references(source)
     _lossy(dataset, view)
     stamp(dataset, header, context)

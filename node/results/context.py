@@ -19,9 +19,6 @@ MANUFACTURER = "osteon"
 
 MODEL_NAME = "osteon"
 
-DEFAULT_RESEARCH_STATEMENT = "Research use, trained on simulated data"
-"""Said in every object until a site installs its own weights; short enough for a 64-character attribute."""
-
 
 @dataclass(frozen=True)
 class NodeIdentity:
@@ -70,15 +67,12 @@ class ResultContext:
     created_at
         Aware. Its own zone is the one written, because DICOM dates are local times: hand over the hospital's
         zone. Where the source states TimezoneOffsetFromUTC, that zone is used instead, and stated again.
-    research_statement
-        The sentence that travels with every object.
     """
 
     job_key: str
     revision: int
     created_at: datetime
     node: NodeIdentity
-    research_statement: str = DEFAULT_RESEARCH_STATEMENT
     supersedes: Superseded | None = None
 
     def __post_init__(self) -> None:

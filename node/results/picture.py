@@ -58,7 +58,7 @@ def render_png(findings: Findings, context: ResultContext, index: int = 0) -> by
     buffer = BytesIO()
     information = PngInfo()
     information.add_text("Software", f"osteon {context.node.software_version}")
-    information.add_text("Comment", context.research_statement)
+    information.add_text("Comment", findings.research_statement)
     Image.fromarray(render(findings, context, index)).save(buffer, "PNG", pnginfo=information)
     return buffer.getvalue()
 

@@ -100,7 +100,7 @@ def _evaluations(findings: Findings, context: ResultContext) -> ContainerContent
     )
     texts = [(CONCLUSION, findings.conclusion)] if findings.conclusion else []
     texts += [(LIMITATION, limitation) for limitation in findings.limitations]
-    texts.append((RESEARCH_USE, context.research_statement))
+    texts.append((RESEARCH_USE, findings.research_statement))
     container.ContentSequence = ContentSequence(
         [TextContentItem(CodedConcept.from_code(name), text, RelationshipTypeValues.CONTAINS) for name, text in texts]
     )

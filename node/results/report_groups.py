@@ -189,7 +189,8 @@ class _Groups:
         add_comments(group, missing(region.quantities))
 
     def _tracking(self, identifier: str) -> TrackingIdentifier:
-        return TrackingIdentifier(uid=tracking_uid(self._context.job_key, identifier), identifier=identifier)
+        uid = tracking_uid(self._context.job_key, identifier, self._findings.numbering)
+        return TrackingIdentifier(uid=uid, identifier=identifier)
 
     def _algorithm(self) -> AlgorithmIdentification:
         return AlgorithmIdentification(

@@ -73,7 +73,7 @@ def _frames(written: WrittenSegments) -> list[tuple[int, int]]:
 
 
 def _content(dataset: Dataset, findings: Findings, context: ResultContext) -> None:
-    labels = content_labels(findings.pipeline, context)
+    labels = content_labels(findings, context)
     dataset.ContentLabel = labels["content_label"]
     dataset.ContentDescription = labels["content_description"]
     dataset.ContentCreatorName = labels["content_creator_name"]

@@ -45,7 +45,7 @@ def volume_seg(findings: Findings, index: int, written: WrittenSegments, context
         transfer_syntax_uid=ExplicitVRLittleEndian,
         series_number=series_number("seg", context.revision, index),
         series_description=series_description(findings.pipeline, segmentation_title(findings, index), context),
-        **content_labels(findings.pipeline, context),
+        **content_labels(findings, context),
         **constructor_values(context, source.headers[0], "seg", str(index)),
     )
     _name_dimensions(dataset, object_uid(context.job_key, "dimensions", context.revision, str(index)))

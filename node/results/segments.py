@@ -86,7 +86,7 @@ def describe(findings: Findings, written: WrittenSegments, context: ResultContex
             segmented_property_type=segment.type,
             algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=algorithm,
-            tracking_uid=tracking_uid(context.job_key, segment.tracking_id),
+            tracking_uid=tracking_uid(context.job_key, segment.tracking_id, findings.numbering),
             tracking_id=segment.tracking_id,
             anatomic_regions=[segment.anatomic_region] if segment.anatomic_region is not None else None,
             display_color=CIELabColor.from_rgb(*segment.colour_rgb),
@@ -94,7 +94,7 @@ def describe(findings: Findings, written: WrittenSegments, context: ResultContex
         if segment.laterality is not None:
             modifier = CodedConcept.from_code(segment.laterality)
             item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
-        words = [segment.description, context.research_statement]
+        words = [segment.description, findings.research_statement]
         item.SegmentDescription = ". ".join(word.rstrip(".") for word in words if word)
         descriptions.append(item)
     return descriptions

@@ -21,6 +21,7 @@ from pydicom.valuerep import TEXT_VR_DELIMS, PersonName
 from node.results.context import MANUFACTURER, MODEL_NAME, ResultContext, ResultKind
 from node.results.source import identity
 from node.results.uids import IMPLEMENTATION_CLASS_UID, object_uid
+from pipelines.contract import Findings
 
 LO_LENGTH = 64
 """Longest value of VR LO, in characters (PS3.5 table 6.2-1)."""
@@ -83,14 +84,14 @@ def constructor_values(context: ResultContext, header: Dataset, kind: ResultKind
     }
 
 
-def content_labels(pipeline: str, context: ResultContext) -> dict[str, Any]:
+def content_labels(findings: Findings, context: ResultContext) -> dict[str, Any]:
     """Content Identification of a SEG: label (CS), description (LO) and creator."""
-    description = context.research_statement
+    description = findings.research_statement
     if context.supersedes is not None:
         replaced = next((o.sop_instance_uid for o in context.supersedes.objects if o.kind == "seg"), "")
         description = f"Rev {context.revision}; replaces {replaced or f'rev {context.supersedes.revision}'}"
     return {
-        "content_label": re.sub(r"[^A-Z0-9_]", "_", pipeline.upper())[:SH_LENGTH],
+        "content_label": re.sub(r"[^A-Z0-9_]", "_", findings.pipeline.upper())[:SH_LENGTH],
         "content_description": description[:LO_LENGTH],
         "content_creator_name": f"{MANUFACTURER}^",
     }

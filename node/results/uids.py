@@ -26,13 +26,14 @@ def object_uid(job_key: str, kind: str, revision: int, extra: str = "") -> str:
     return derive_uid("object", job_key, kind, revision, extra)
 
 
-def tracking_uid(job_key: str, tracking_id: str) -> str:
+def tracking_uid(job_key: str, tracking_id: str, numbering: str = "") -> str:
     """Tracking Unique Identifier (112040, DCM) of a region or segment.
 
-    The revision is left out on purpose: a lesion that a re-run finds again under the same tracking identifier
-    stays the same lesion.
+    The revision is left out on purpose: what a re-run finds again under the same tracking identifier stays the same.
+    Where identifiers are ranks that holds for the same `Findings.numbering` only: "lesion-1" of a later revision, with
+    a CT that came late, may be another lesion.
     """
-    return derive_uid("tracking", job_key, tracking_id)
+    return derive_uid("tracking", job_key, tracking_id, *([numbering] if numbering else []))
 
 
 def device_uid(device_serial: str) -> str:

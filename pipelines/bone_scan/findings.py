@@ -22,7 +22,7 @@ from pipelines.contract.provenance import Provenance
 from pipelines.imaging.contours import outline_of
 from pipelines.imaging.planar import PlanarScan
 from pipelines.planar.lesions import BLADDER
-from pipelines.planar.regions import size_of
+from pipelines.planar.regions import numbering_of, size_of
 from pipelines.planar.segmentations import Numbering, segmentations_of
 from pipelines.planar.wording import body_details, shared_details
 
@@ -52,6 +52,7 @@ def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenanc
         models=tuple(card.identity for card in provenance.cards),
         segmentations=segmentations,
         regions=regions,
+        numbering=numbering_of({analysis.name: analysis.found for analysis in analyses}),
         quantities=_study_quantities(analyses),
         conclusion=conclusion(analyses),
         limitations=limitations(scan, analyses, provenance.cards),

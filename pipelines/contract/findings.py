@@ -19,6 +19,9 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.sr.coding import Code
 
+RESEARCH_USE = "Research use"
+"""Said in every object; with what it was trained on short enough for a 64-character attribute."""
+
 Box = tuple[slice, slice, slice]
 """Frames, rows and columns of a part of a label map."""
 
@@ -62,7 +65,8 @@ class SourceSeries:
 class Segment:
     """One segment of a segmentation.
 
-    `tracking_id` is unique within the Findings and stable from run to run; the tracking UID is derived from it.
+    `tracking_id` is unique within the Findings and stable from run to run; the tracking UID is derived from it and from
+    `Findings.numbering`.
     `colour_rgb` is the recommended display colour, 0 to 255 each. `laterality` is given for a structure that exists on
     either side (CID 244).
     """
@@ -230,6 +234,7 @@ class ModelIdentity:
     version: str
     sha256: str
     trained_on: str
+    simulated_only: bool = True
 
 
 @dataclass(frozen=True)
@@ -248,6 +253,10 @@ class Findings:
         JSON-ready values for `summary.json` and the dashboard that have no place in DICOM.
     table
         What stands below the pictures; None for nothing.
+    numbering
+        Where tracking identifiers are ranks ("lesion-1" is the largest): what was ranked, by place. It is part of every
+        tracking UID, so that the largest lesion of another analysis does not pass for the same one. "" where an
+        identifier names a structure.
     """
 
     pipeline: str
@@ -261,3 +270,10 @@ class Findings:
     limitations: tuple[str, ...] = ()
     details: dict[str, object] = field(default_factory=dict)
     table: Table | None = None
+    numbering: str = ""
+
+    @property
+    def research_statement(self) -> str:
+        """The sentence that travels with every object; a site's own weights may have been trained on real data."""
+        real = self.models and not any(model.simulated_only for model in self.models)
+        return RESEARCH_USE if real else f"{RESEARCH_USE}, trained on simulated data"

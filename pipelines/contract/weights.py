@@ -88,7 +88,7 @@ class ModelCard(BaseModel):
     @property
     def identity(self) -> ModelIdentity:
         """What travels with every result that the model took part in."""
-        return ModelIdentity(self.name, self.version, self.sha256, self.training_data)
+        return ModelIdentity(self.name, self.version, self.sha256, self.training_data, self.simulated_only)
 
 
 @dataclass(frozen=True)

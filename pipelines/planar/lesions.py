@@ -26,6 +26,10 @@ MINIMUM_AREA_MM2 = 30.0
 """Foci smaller than this are dropped: half the area of a point source's half-maximum disc (about 9 mm FWHM at the
 body's surface), so nothing real is that small, while seams of two classes are."""
 
+LARGEST_HOLE_MM2 = 200.0
+"""Larger holes stay open: lesions about the pelvis or along ribs and spine may close a ring on a projection, and what
+lies within is no lesion. Those within a single lesion are smaller."""
+
 ON_THE_BODY = 0.5
 """Share of its pixels that a focus must have on the body; the air beside it holds noise, lossy compression's blocks,
 catheter bags and spilt urine. All foci of simulated patients lie on the body whole."""
@@ -124,7 +128,9 @@ def find_foci(probabilities: np.ndarray, counts: np.ndarray, view: PreparedView,
 
 
 def clean_classes(classes: np.ndarray, pixel_mm2: float) -> np.ndarray:
-    """Drop metastasis specks below `MINIMUM_AREA_MM2`, fill background holes, keep the largest bladder.
+    """Drop metastasis specks below `MINIMUM_AREA_MM2`, fill holes of background, keep the largest bladder.
+
+    Holes in metastases are filled up to `LARGEST_HOLE_MM2`, all in the bladder.
 
     Parameters
     ----------
@@ -142,7 +148,7 @@ def clean_classes(classes: np.ndarray, pixel_mm2: float) -> np.ndarray:
         sizes = np.bincount(labels.ravel())
         keep = sizes >= max(1, math.ceil(MINIMUM_AREA_MM2 / pixel_mm2))
         keep[0] = False
-        filled = _filled(keep[labels])
+        filled = _filled(keep[labels], LARGEST_HOLE_MM2 / pixel_mm2)
         cleaned[filled & ~bladder] = METASTASIS
     return cleaned
 
@@ -212,11 +218,14 @@ def _ring(mask: np.ndarray, spacing_mm: tuple[float, float]) -> np.ndarray:
     return np.asarray((distance_mm > RING_INNER_MM) & (distance_mm <= RING_OUTER_MM))
 
 
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """Fill holes as `ndimage.binary_fill_holes` does, in a fifth of the time on a whole-body view."""
+def _filled(mask: np.ndarray, most_pixels: float = math.inf) -> np.ndarray:
+    """Fill holes as `ndimage.binary_fill_holes` does, in a fifth of the time on a whole-body view, or small ones."""
     background, _ = ndimage.label(~mask)
     outside = np.unique(np.concatenate([background[[0, -1]].ravel(), background[:, [0, -1]].ravel()]))
-    return np.asarray(mask | ~np.isin(background, outside))
+    sizes = np.bincount(background.ravel())
+    fill = sizes <= most_pixels
+    fill[outside] = False
+    return np.asarray(mask | fill[background])
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from pipelines.contract import Contour, Quantity, Region, Segment
 from pipelines.planar import codes
-from pipelines.planar.lesions import Focus
+from pipelines.planar.lesions import FociOfView, Focus
 from pipelines.planar.levels import to_grey, window
 from pipelines.planar.prepare import PreparedView
 
@@ -32,6 +34,12 @@ def focus_segment(number: int, focus: Focus, view: str) -> Segment:
         description=f"Suspected by the network, not confirmed: {focus.location.words}"[:1024],
         anatomic_region=focus.location.region,
     )
+
+
+def numbering_of(found: Mapping[str, FociOfView]) -> str:
+    """Return `Findings.numbering` of what was found on each view, by name: the foci's places in the order of rank."""
+    places = ((name, *focus.centroid) for name, view in found.items() for focus in view.foci)
+    return "; ".join(f"{name} {column:.0f} {row:.0f}" for name, column, row in places)
 
 
 def focus_region(number: int, focus: Focus, view: str, frame: int, segmentation: int) -> Region:

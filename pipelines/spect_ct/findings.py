@@ -77,6 +77,7 @@ def build_findings(
         models=tuple(card.identity for card in provenance.cards),
         segmentations=segmentations,
         regions=tuple(_region(one, segmentations[0]) for one in figures),
+        numbering="; ".join(" ".join(f"{mm:.0f}" for mm in lesion.centre_mm) for lesion in found.lesions),
         quantities=(
             Quantity(codes.LESIONS, float(len(found.lesions)), codes.LESIONS_UNIT),
             _quantity(codes.TOTAL_VOLUME, sum(x.volume_ml for x in found.lesions), codes.CUBIC_CM, wording.TOTAL),

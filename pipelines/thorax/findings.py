@@ -15,6 +15,7 @@ from pipelines.contract.provenance import Provenance
 from pipelines.contract.weights import ModelCard
 from pipelines.imaging.planar import PlanarScan
 from pipelines.planar import codes
+from pipelines.planar.regions import numbering_of
 from pipelines.planar.segmentations import segmentations_of
 from pipelines.planar.wording import (
     FOCI_PER_VIEW,
@@ -39,6 +40,7 @@ def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenanc
         models=tuple(card.identity for card in provenance.cards),
         segmentations=segmentations,
         regions=regions,
+        numbering=numbering_of({analysis.name: analysis.found for analysis in analyses}),
         quantities=tuple(
             Quantity(codes.FOCI, float(len(a.found.foci)), codes.FOCI_UNIT, method=f"thorax, {a.name} view")
             for a in analyses

@@ -144,9 +144,22 @@ def test_holes_are_those_that_scipy_fills():
     rng = np.random.default_rng(5)
     for _ in range(50):
         values = ndimage.gaussian_filter(rng.standard_normal((60, 40)), rng.uniform(0.5, 3))
-        classes = np.where(values > rng.uniform(-1, 1) * values.std(), METASTASIS, 0).astype(np.uint8)
-        cleaned = clean_classes(classes, 1000.0)
-        np.testing.assert_array_equal(cleaned == METASTASIS, ndimage.binary_fill_holes(classes))
+        marked = values > rng.uniform(-1, 1) * values.std()
+        labels, number = ndimage.label(marked, np.ones((3, 3)))
+        sizes = ndimage.sum_labels(marked, labels, np.arange(1, number + 1))
+        largest = labels == 1 + int(np.argmax(sizes))
+        cleaned = clean_classes(np.where(marked, BLADDER, 0).astype(np.uint8), 1000.0)
+        np.testing.assert_array_equal(cleaned == BLADDER, ndimage.binary_fill_holes(largest))
+
+
+def test_what_a_ring_of_lesions_encloses_is_no_lesion():
+    classes = np.zeros((100, 100), np.uint8)
+    pelvis = disc((100, 100), 50, 50, 30) & ~disc((100, 100), 50, 50, 22)
+    hole = disc((100, 100), 50, 76, 2)
+    classes[pelvis & ~hole] = METASTASIS
+    cleaned = clean_classes(classes, 2.26**2)
+    np.testing.assert_array_equal(cleaned == METASTASIS, pelvis)
+    assert 22**2 * np.pi * 2.26**2 > 200 > hole.sum() * 2.26**2
 
 
 def test_a_lesion_around_the_bladder_keeps_the_bladder():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
-import threading
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -163,7 +163,7 @@ def test_the_capture_says_that_it_is_derived_and_shows_no_identity(planar: Findi
     assert capture.BurnedInAnnotation == "NO" and list(capture.ImageType[:2]) == ["DERIVED", "SECONDARY"]
     source = planar.segmentations[0].source.frames[0].sop_instance_uid
     assert [i.ReferencedSOPInstanceUID for i in capture.SourceImageSequence] == [source]
-    assert context().research_statement in capture.ImageComments
+    assert planar.research_statement in capture.ImageComments
 
 
 def test_the_picture_does_not_depend_on_who_the_patient_is(planar: Findings) -> None:

@@ -195,7 +195,16 @@ def test_conclusion_limitations_and_research_statement_are_in_the_document(plana
     words = {concept(i): i.TextValue for i in evaluations.ContentSequence}
     assert words["121077"] == planar.conclusion
     assert words["LIMITATION"] == planar.limitations[0]
-    assert words["RESEARCH-USE"] == context().research_statement
+    assert words["RESEARCH-USE"] == "Research use, trained on simulated data"
+
+
+def test_results_of_a_sites_own_weights_do_not_say_that_they_were_trained_on_simulated_data(planar: Findings) -> None:
+    own = replace(planar, models=tuple(replace(model, simulated_only=False) for model in planar.models))
+    assert planar.models
+    for item in build_results(own, context()):
+        assert b"simulated data" not in item.to_bytes()
+    for item in build_results(replace(own, models=(*own.models, *planar.models)), context()):
+        assert b"simulated data" in item.to_bytes() or item.kind == "sc", "a picture shows it"
 
 
 def test_the_document_is_complete_preliminary_and_unverified(planar: Findings) -> None:

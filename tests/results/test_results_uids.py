@@ -7,6 +7,7 @@ Not covered: that an archive really treats a resend as the same object (tests of
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -83,6 +84,17 @@ def test_derived_uids_are_legal_and_their_parts_cannot_be_confused() -> None:
     assert re.fullmatch(r"2\.25\.(0|[1-9]\d*)", uid) and len(uid) <= 64
     assert object_uid("job", "seg", 11, "") != object_uid("job", "seg", 1, "1")
     assert tracking_uid("a", "bc") != tracking_uid("ab", "c")
+
+
+def test_a_rank_is_the_same_lesion_only_where_the_same_lesions_were_ranked(planar: Findings) -> None:
+    def tracked(findings: Findings, revision: int) -> set[str]:
+        objects = build_results(findings, context(revision=revision))
+        return {str(e.value) for o in objects for e in o.dataset.iterall() if e.keyword == "TrackingUID"}
+
+    once = replace(planar, numbering="anterior 10 20")
+    assert tracked(once, 1)
+    assert tracked(once, 1) == tracked(once, 2), "a re-run on the same images"
+    assert tracked(once, 1).isdisjoint(tracked(replace(planar, numbering="anterior 90 20"), 2))
 
 
 @pytest.mark.parametrize(
