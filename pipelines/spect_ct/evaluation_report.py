@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.spect_ct.lesions import THRESHOLD
+from pipelines.spect_ct.lesions import LEAST_PEAK
 from pipelines.spect_ct.scores import FIGURES, LesionScore, UseScore
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, TITLES, USES
 from pipelines.training.metrics import Overlap, Proportion, bootstrap_interval
@@ -127,7 +127,11 @@ def goals(patients: Sequence[PatientResult]) -> list[tuple[str, float | None, bo
 
 
 def _by_kind(patients: Sequence[PatientResult], use: str) -> dict[str, dict[str, Any]]:
-    """Return, for each kind of lesion, how many there are, their slices' mean Dice, and how many no pixel marks."""
+    """Return, for each kind of lesion, how many there are, their slices' mean Dice, and how many are missed.
+
+    Missed is a lesion none of whose pixels on its slice reaches `LEAST_PEAK`: the pipeline drops pieces that are no
+    surer, so that an outline at the lower threshold alone would never reach a reader.
+    """
     kinds: dict[str, list[LesionScore]] = {}
     for patient in patients:
         for lesion in patient.uses[use].lesions:
@@ -136,7 +140,7 @@ def _by_kind(patients: Sequence[PatientResult], use: str) -> dict[str, dict[str,
         kind: {
             "lesions": len(lesions),
             "dice": _mean([lesion.dice for lesion in lesions]),
-            "missed": sum(lesion.peak < THRESHOLD for lesion in lesions),
+            "missed": sum(lesion.peak < LEAST_PEAK for lesion in lesions),
         }
         for kind, lesions in sorted(kinds.items())
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipelines.spect_ct.lesions import LEAST_PEAK
 from pipelines.spect_ct.scores import FIGURES
 from pipelines.spect_ct.uses import TITLES, USES
 
@@ -42,7 +43,7 @@ def _paper_lines(report: EvaluationReport, figures: dict[str, Any]) -> list[str]
 
 
 def _kind_lines(figures: dict[str, Any]) -> list[str]:
-    """Mean DSC by what the lesion is, and how many lesions are not marked at all on their slice."""
+    """Mean DSC by what the lesion is, and how many lesions have no pixel sure enough for a result on their slice."""
     by_use = {use: figures["uses"][use]["by_kind"] for use in USES}
     kinds = sorted({kind for held in by_use.values() for kind in held})
     lines = [f"{'DSC (missed)':24}" + "".join(f"{TITLES[use]:>20}" for use in USES)]
@@ -50,6 +51,7 @@ def _kind_lines(figures: dict[str, Any]) -> list[str]:
         held = [by_use[use].get(kind) for use in USES]
         cells = ["-" if one is None else f"{_number(one['dice'])} ({one['missed']}/{one['lesions']})" for one in held]
         lines.append(f"{kind.replace('_', ' '):24}" + "".join(f"{cell:>20}" for cell in cells))
+    lines.append(f"missed: no pixel of the lesion reaches {LEAST_PEAK} on that slice; a result leaves such pieces out")
     return lines if kinds else []
 
 
