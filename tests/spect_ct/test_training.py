@@ -312,7 +312,7 @@ def test_an_evaluation_scores_slices_of_all_and_volumes_of_as_many_patients_as_a
     report = evaluate(2, 500_003, progress=lambda *news: told.append(news), volumes=1, tuning_patients=1)
     summary = report.summary()
     assert summary["seeds"] == [500_003, 500_004]
-    assert summary["uses"][FUSED]["volume"]["patients"] == 1
+    assert summary["uses"][FUSED]["volume"]["seeds"] == [500_004]
     assert summary["uses"][CT]["lesions"] > 0 and "volume" not in summary["uses"][CT]
     assert 0 <= summary["uses"][FUSED]["dice"] <= 1
     assert told[-1] == (1.0, "evaluated 2 of 2")
