@@ -189,7 +189,8 @@ def _refuse_options_of_others(pipeline: str, options: dict[str, tuple[object, tu
 @click.option(
     "--volumes",
     type=click.IntRange(min=0),
-    help="spect-ct: whole volumes of so many patients only, of the others the slices of the largest lesions.",
+    help="spect-ct: whole volumes of so many patients only, evenly spread over all (of 100 with 12: the seeds 4, 12, "
+    "20, ... after the first), of the others the slices of the largest lesions.",
 )
 @click.option("--curve", is_flag=True, help="thorax: train with 0, 10, 37 and 100 % of the labels, draw the curve.")
 @click.option("--ablations", is_flag=True, help="thorax: train the other rows of the paper's tables 3, 5 and 6.")

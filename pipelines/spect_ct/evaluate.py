@@ -73,7 +73,7 @@ def evaluate(
     Parameters
     ----------
     preset : scanner settings of the patients ("held_out", "domain_shift"). options : device, precision and weights.
-    whole : uses whose whole volumes are analysed. volumes : of so many patients, the first ones; None for all.
+    whole : uses whose whole volumes are analysed. volumes : of so many patients, see `spread`; None for all.
     out : folder for a picture of each patient's largest lesion.
     tuning_patients : how many of `TUNING_SEEDS` the baseline is tuned on. simulate : (seed, preset) -> patient; runs in
         another process.
@@ -96,9 +96,9 @@ def evaluate(
     make = partial(_simulated, simulate or simulate_spect_ct)
     patients = ahead(make, [*tuning, *((seed + number, preset) for number in range(count))], SIMULATING)
     baseline = tune(on_grid(patient) for patient in islice(patients, len(tuning)))
-    results = []
+    results, in_full = [], spread(count, volumes)
     for number, patient in enumerate(patients):
-        these = whole if volumes is None or number < volumes else ()
+        these = whole if number in in_full else ()
         results.append(evaluate_patient(patient, engine, baseline, these, out))
         _tell(progress, (number + 1) / count, f"evaluated {number + 1} of {count}")
     return EvaluationReport(
@@ -108,6 +108,17 @@ def evaluate(
         models=({"name": engine.card.name, "version": engine.card.version, "sha256": engine.card.sha256},),
         baseline={use: list(levels) for use, levels in baseline.levels.items()},
     )
+
+
+def spread(count: int, volumes: int | None) -> frozenset[int]:
+    """Return which of `count` patients are analysed whole: `volumes` of them, evenly spread; all where it is None.
+
+    Each is the middle of as many equal parts: 4, 12, 20, ... of 100 for 12. The first ones by themselves may be unlike
+    the rest, and they are those that are looked at most while a network is made.
+    """
+    if volumes is None or volumes >= count:
+        return frozenset(range(count))
+    return frozenset((2 * part + 1) * count // (2 * volumes) for part in range(volumes))
 
 
 def evaluate_patient(

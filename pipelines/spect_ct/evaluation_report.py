@@ -7,13 +7,13 @@ are stands beside them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from pipelines.spect_ct.lesions import THRESHOLD
+from pipelines.spect_ct.lesions import LEAST_PEAK
 from pipelines.spect_ct.scores import FIGURES, LesionScore, UseScore
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, TITLES, USES
 from pipelines.training.metrics import Overlap, Proportion, bootstrap_interval
@@ -127,7 +127,11 @@ def goals(patients: Sequence[PatientResult]) -> list[tuple[str, float | None, bo
 
 
 def _by_kind(patients: Sequence[PatientResult], use: str) -> dict[str, dict[str, Any]]:
-    """Return, for each kind of lesion, how many there are, their slices' mean Dice, and how many no pixel marks."""
+    """Return, for each kind of lesion, how many there are, their slices' mean Dice, and how many are missed.
+
+    Missed is a lesion none of whose pixels on its slice reaches `LEAST_PEAK`: the pipeline drops pieces that are no
+    surer, so that an outline at the lower threshold alone would never reach a reader.
+    """
     kinds: dict[str, list[LesionScore]] = {}
     for patient in patients:
         for lesion in patient.uses[use].lesions:
@@ -136,7 +140,7 @@ def _by_kind(patients: Sequence[PatientResult], use: str) -> dict[str, dict[str,
         kind: {
             "lesions": len(lesions),
             "dice": _mean([lesion.dice for lesion in lesions]),
-            "missed": sum(lesion.peak < THRESHOLD for lesion in lesions),
+            "missed": sum(lesion.peak < LEAST_PEAK for lesion in lesions),
         }
         for kind, lesions in sorted(kinds.items())
     }
@@ -147,17 +151,33 @@ def _volume_figures(patients: Sequence[PatientResult], use: str) -> dict[str, An
     overlaps = [score.volume for score in scored if score.volume is not None]
     dice = [overlap.dice for overlap in overlaps if overlap.dice is not None]
     false = [len(score.false_peaks or ()) for score in scored]
-    found = [(bool(x.found), p.diameters_mm[x.label]) for p in patients for x in p.uses[use].lesions]
+    lesions = [(p, x) for p in patients for x in p.uses[use].lesions]
+    found = [(bool(x.found), p.diameters_mm[x.label]) for p, x in lesions]
+    nature = [(bool(x.found), p.malignant[x.label]) for p, x in lesions]
     return {
         "patients": len(patients),
+        "seeds": [patient.seed for patient in patients],
         "dice_mean": _mean(dice),
         "dice_pooled": sum(overlaps, Overlap()).dice,
         "sensitivity": _share([hit for hit, _ in found]),
         "sensitivity_under_5_mm": _share([hit for hit, mm in found if mm < SMALL_MM]),
+        "sensitivity_malignant": _share([hit for hit, malignant in nature if malignant]),
+        "sensitivity_benign": _share([hit for hit, malignant in nature if not malignant]),
+        "found_by_kind": _found_by_kind((p.kinds[x.label], bool(x.found)) for p, x in lesions),
         "false_positives_per_patient": _mean([float(n) for n in false]),
         "false_positives_median": float(np.median(false)),
         "patients_without_false_positives": _share([n == 0 for n in false]),
     }
+
+
+def _found_by_kind(lesions: Iterable[tuple[str, bool]]) -> dict[str, dict[str, int]]:
+    """Return, for each kind of lesion in the whole volumes, how many there are and how many are found."""
+    kinds: dict[str, dict[str, int]] = {}
+    for kind, hit in sorted(lesions):
+        counts = kinds.setdefault(kind, {"lesions": 0, "found": 0})
+        counts["lesions"] += 1
+        counts["found"] += hit
+    return kinds
 
 
 def _mean_dice(patients: Sequence[PatientResult], use: str) -> float | None:

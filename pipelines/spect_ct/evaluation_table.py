@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from pipelines.spect_ct.lesions import LEAST_PEAK
 from pipelines.spect_ct.scores import FIGURES
 from pipelines.spect_ct.uses import TITLES, USES
 
@@ -42,7 +44,7 @@ def _paper_lines(report: EvaluationReport, figures: dict[str, Any]) -> list[str]
 
 
 def _kind_lines(figures: dict[str, Any]) -> list[str]:
-    """Mean DSC by what the lesion is, and how many lesions are not marked at all on their slice."""
+    """Mean DSC by what the lesion is, and how many lesions have no pixel sure enough for a result on their slice."""
     by_use = {use: figures["uses"][use]["by_kind"] for use in USES}
     kinds = sorted({kind for held in by_use.values() for kind in held})
     lines = [f"{'DSC (missed)':24}" + "".join(f"{TITLES[use]:>20}" for use in USES)]
@@ -50,6 +52,7 @@ def _kind_lines(figures: dict[str, Any]) -> list[str]:
         held = [by_use[use].get(kind) for use in USES]
         cells = ["-" if one is None else f"{_number(one['dice'])} ({one['missed']}/{one['lesions']})" for one in held]
         lines.append(f"{kind.replace('_', ' '):24}" + "".join(f"{cell:>20}" for cell in cells))
+    lines.append(f"missed: no pixel of the lesion reaches {LEAST_PEAK} on that slice; a result leaves such pieces out")
     return lines if kinds else []
 
 
@@ -62,11 +65,17 @@ def _volume_lines(figures: dict[str, Any]) -> list[str]:
         found, small, clean = (
             held[key] for key in ("sensitivity", "sensitivity_under_5_mm", "patients_without_false_positives")
         )
+        malignant, benign = (held[f"sensitivity_{nature}"]["counts"] for nature in ("malignant", "benign"))
+        kinds = [
+            f"{kind.replace('_', ' ')} {n['found']}/{n['lesions']}" for kind, n in sorted(held["found_by_kind"].items())
+        ]
         lines += [
             f"{TITLES[use]}, whole volumes of {held['patients']} patients",
             f"  Dice of the volume: mean {_number(held['dice_mean'])}, pooled {_number(held['dice_pooled'])}",
             f"  lesions found: {_number(found['value'])} ({found['counts'][0]}/{found['counts'][1]}, "
             f"{_span(found['interval'])}); under 5 mm {small['counts'][0]}/{small['counts'][1]}",
+            f"  of these malignant {malignant[0]}/{malignant[1]}, benign {benign[0]}/{benign[1]}",
+            *wrap(f"by kind: {', '.join(kinds)}", 118, initial_indent="  ", subsequent_indent="    "),
             f"  false positives per patient: mean {_number(held['false_positives_per_patient'])}, median "
             f"{held['false_positives_median']:g}; none in {clean['counts'][0]}/{clean['counts'][1]} patients",
         ]

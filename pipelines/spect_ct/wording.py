@@ -50,7 +50,10 @@ def false_marks(card: ModelCard) -> str:
 
 
 def missed_kinds(card: ModelCard, use: str) -> str:
-    """Name the kinds of lesion of which weights missed most in their own evaluation, with the numbers."""
+    """Name the kinds of lesion of which weights missed most in their own evaluation, with the numbers.
+
+    Missed as `evaluation_report` counts it: by the bar that a piece must reach to be in a result.
+    """
     kinds = card.metrics.get("held_out", {}).get("uses", {}).get(use, {}).get("by_kind", {})
     told = [
         f"{kind.replace('_', ' ')} ({held['missed']} of {held['lesions']})"

@@ -22,6 +22,7 @@ from pipelines.spect_ct.hard_places import (
     slice_errors,
     warm_or_dense,
 )
+from pipelines.spect_ct.lesions import find_lesions
 from pipelines.spect_ct.mbconv import DepthwiseConv2d
 from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
@@ -278,20 +279,31 @@ def test_rank_auc_of_four_cases_by_hand():
     assert rank_auc(np.array([True, True, False, False]), np.array([0.9, 0.4, 0.4, 0.1])) == pytest.approx(3.5 / 4)
 
 
-def test_lesions_are_told_apart_by_kind_with_those_that_no_pixel_marks():
+def test_lesions_are_told_apart_by_kind_with_those_that_a_result_would_leave_out():
     def lesion(label: int, dice: float, peak: float) -> LesionScore:
         return LesionScore(label, 9, 1.0, 1.0, 1.0, 1.0, dice, dice, 0.0, peak)
 
     one = UseScore((lesion(1, 0.8, 0.9), lesion(2, 0.0, 0.3)))
-    other = UseScore((lesion(1, 0.2, 0.5),))
+    other = UseScore((lesion(1, 0.2, 0.89),))
     patients = [
         PatientResult(1, {CT: one}, {1: "lytic", 2: "marrow"}, {}, {}, 9, 1.0),
         PatientResult(2, {CT: other}, {1: "lytic"}, {}, {}, 9, 1.0),
     ]
     assert use_figures(patients, CT)["by_kind"] == {
-        "lytic": {"lesions": 2, "dice": pytest.approx(0.5), "missed": 0},
+        "lytic": {"lesions": 2, "dice": pytest.approx(0.5), "missed": 1},
         "marrow": {"lesions": 1, "dice": 0.0, "missed": 1},
     }
+
+
+@pytest.mark.parametrize("peak", [0.5, 0.89, 0.9, 0.91, 1.0])
+def test_a_lesion_counts_as_missed_exactly_where_a_result_leaves_its_piece_out(patient: GridPatient, peak: float):
+    labels = patient.labels[CT]
+    probabilities = np.where(labels > 0, peak, 0).astype(np.float16)
+    number = largest_slices(labels)[1]
+    score = score_slice(1, labels[number], probabilities[number], labels[number] > 0, None)
+    held = PatientResult(1, {CT: UseScore((score,))}, {1: "lytic"}, {}, {}, 9, 1.0)
+    marked = find_lesions(probabilities, patient.prepared.lattice).lesions
+    assert use_figures([held], CT)["by_kind"]["lytic"]["missed"] == 1 - len(marked)
 
 
 @pytest.mark.slow
@@ -300,7 +312,7 @@ def test_an_evaluation_scores_slices_of_all_and_volumes_of_as_many_patients_as_a
     report = evaluate(2, 500_003, progress=lambda *news: told.append(news), volumes=1, tuning_patients=1)
     summary = report.summary()
     assert summary["seeds"] == [500_003, 500_004]
-    assert summary["uses"][FUSED]["volume"]["patients"] == 1
+    assert summary["uses"][FUSED]["volume"]["seeds"] == [500_004]
     assert summary["uses"][CT]["lesions"] > 0 and "volume" not in summary["uses"][CT]
     assert 0 <= summary["uses"][FUSED]["dice"] <= 1
     assert told[-1] == (1.0, "evaluated 2 of 2")
