@@ -27,7 +27,7 @@ from pipelines.spect_ct.pictures import write_picture
 from pipelines.spect_ct.scores import UseScore, largest_slices, score_slice, score_volume
 from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.truth import GridPatient, on_grid
-from pipelines.spect_ct.uses import FUSED, USES, blanked
+from pipelines.spect_ct.uses import FUSED, SPECT, USES, blanked
 from pipelines.training.cards import write_figures
 from pipelines.training.processes import ahead
 
@@ -128,11 +128,15 @@ def evaluate_patient(
     whole: Sequence[str] = (FUSED,),
     out: Path | None = None,
 ) -> PatientResult:
-    """Analyse one simulated patient by each use and compare with the truth of that use."""
-    placed = on_grid(patient)
+    """Analyse one simulated patient by each use and compare with the truth of that use.
+
+    SPECT is analysed as where no CT came, on a grid of its own.
+    """
+    placed, alone = on_grid(patient), on_grid(patient, ct=False)
     started, scores = time.perf_counter(), {}
     for use in USES:
-        scores[use] = score_use(placed, use, network, baseline, use in whole, out and out / f"{patient.seed}-{use}.png")
+        picture = out and out / f"{patient.seed}-{use}.png"
+        scores[use] = score_use(alone if use == SPECT else placed, use, network, baseline, use in whole, picture)
     return PatientResult(
         seed=patient.seed,
         uses=scores,

@@ -1,10 +1,10 @@
 """The grid on which SPECT and CT meet, and the way onto it and back, all in patient space.
 
-CT (HU) and SPECT (counts), each placed in the patient (`Placed`) -> one lattice: axial slices as the CT has them
-(about 3 mm, thinner ones averaged), pixels of 1 x 1 mm as in the paper, as wide as the body, at least 256 x 256 ->
-both resampled (SimpleITK, linear) -> CT windowed to -700..800 HU (width 1500, level 50), each modality z-scored within
-the body -> float32 (slice, channel, row, column). A modality that is missing, on all or some slices, is 0 there, which
-is its mean.
+CT (HU) and SPECT (counts), each placed in the patient (`Placed`) -> one lattice: axial slices as the CT has them where
+they lie about 3 mm apart (thinner ones averaged), else 3 mm apart, pixels of 1 x 1 mm as in the paper, as wide as the
+body, at least 256 x 256 -> both resampled (SimpleITK, linear) -> CT windowed to -700..800 HU (width 1500, level 50),
+each modality z-scored within the body -> float32 (slice, channel, row, column). A modality that is missing, on all or
+some slices, is 0 there, which is its mean.
 
 Departures from the paper, which says "z-score" and no more. The statistics are those of the body in the whole volume,
 not of a slice or of air: within one slice the hottest normal rib would look like a lesion. The few hottest percent
@@ -29,6 +29,10 @@ AXES = ("H", "P", "L")
 """Volumes are read with slices to the head, rows to the back, columns to the patient's left."""
 
 PIXEL_MM, SLICE_MM = 1.0, 3.0
+NEAR_SLICE_MM = (2.4, 3.4)
+"""Slices so far apart are taken as they are: between others the network would see its neighbours nearer or further away
+than it learned to, as those of a SPECT by itself (4 to 5 mm)."""
+
 LEAST_SIDE = 256
 SIDE_MULTIPLE = 16
 WINDOW_HU = (-700.0, 800.0)
@@ -191,7 +195,10 @@ def common_lattice(spect: Placed | None, ct: Placed | None) -> Lattice:
         reach = held.index(Lattice.of(spect).corners())[:, 0]
         first, last = int(np.ceil(reach.min() - 1e-6)), int(np.floor(reach.max() + 1e-6))
     low, high = _body_box(reference, is_ct=ct is not None)
-    spacing = (held.spacing_mm[0], PIXEL_MM, PIXEL_MM)
+    own_mm = held.spacing_mm[0]
+    step_mm = own_mm if NEAR_SLICE_MM[0] <= own_mm <= NEAR_SLICE_MM[1] else SLICE_MM
+    slices = max(1, int((last - first + 1) * own_mm / step_mm + 1e-6))
+    start = (first + last) / 2 - (slices - 1) / 2 * step_mm / own_mm
     sides, starts = [], []
     for axis in (1, 2):
         ends = (np.array([low[axis - 1] - 0.5, high[axis - 1] + 0.5])) * held.spacing_mm[axis]
@@ -199,8 +206,8 @@ def common_lattice(spect: Placed | None, ct: Placed | None) -> Lattice:
         side = max(LEAST_SIDE, -(-int(np.ceil(width / PIXEL_MM)) // SIDE_MULTIPLE) * SIDE_MULTIPLE)
         sides.append(side)
         starts.append((float(ends.mean()) - (side - 1) / 2 * PIXEL_MM) / held.spacing_mm[axis])
-    origin = held.points(np.array([[first, *starts]]))[0]
-    return Lattice((last - first + 1, sides[0], sides[1]), spacing, origin, held.directions)
+    origin = held.points(np.array([[start, *starts]]))[0]
+    return Lattice((slices, sides[0], sides[1]), (step_mm, PIXEL_MM, PIXEL_MM), origin, held.directions)
 
 
 def resample(placed: Placed, lattice: Lattice, outside: float) -> np.ndarray:

@@ -34,9 +34,10 @@ def placed(values: np.ndarray, grid: Grid) -> Placed:
     return Voxels(values, grid.spacing_mm, np.array(grid.origin_mm, float), HEAD_BACK_LEFT)
 
 
-def on_grid(patient: SpectCtPatient) -> GridPatient:
-    """Bring a simulated patient and the truth of each use onto the common grid."""
-    prepared = prepare(placed(patient.spect, patient.spect_grid), placed(patient.ct, patient.ct_grid))
+def on_grid(patient: SpectCtPatient, *, ct: bool = True) -> GridPatient:
+    """Bring a simulated patient and the truth of each use onto the common grid; without `ct` onto that of the SPECT."""
+    spect = placed(patient.spect, patient.spect_grid)
+    prepared = prepare(spect, placed(patient.ct, patient.ct_grid) if ct else None)
     truths = {SPECT: patient.spect_labels_on_ct, CT: patient.ct_labels, FUSED: patient.fused_labels}
     labels = {use: resample_labels(placed(truth, patient.ct_grid), prepared.lattice) for use, truth in truths.items()}
     return GridPatient(prepared, labels)

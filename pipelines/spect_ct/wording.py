@@ -8,20 +8,22 @@ from pipelines.contract.weights import ModelCard
 from pipelines.imaging.instance import lossy_remark
 from pipelines.imaging.volume import Volume
 from pipelines.spect_ct.grid import Prepared
-from pipelines.spect_ct.lesions import LesionMap
+from pipelines.spect_ct.lesions import LEAST_PEAK, LesionMap
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, TITLES
 
 NATURE = "Focal lesion, nature undetermined"
 VOLUME = "voxels of 1 x 1 mm and the slices' distance that the network marked"
 COUNTS = "stored counts of the SPECT's own voxels, not calibrated"
 CONTRAST = "mean counts / median counts from 8 to 20 mm around, within the body and outside of all lesions"
-PROBABILITY = "highest output of the network within the lesion; not calibrated"
+PROBABILITY = (
+    f"highest output of the network within the lesion; not calibrated; lesions below {LEAST_PEAK:.0%} are left out"
+)
 TOTAL = "sum over all lesions"
 
 MANY_FALSE = 5.0
 FEWEST_OF_A_KIND, MOSTLY = 10, 0.5
-THICK_MM = 5.5
-"""Slices further apart than in any scan the network was trained for."""
+THICK_MM = {SPECT: 5.5, CT: 4.0}
+"""Slices further apart than in the scans that the network was trained for (4.4 to 4.9 mm, 3 mm)."""
 
 
 def conclusion(use: str, found: LesionMap) -> str:
@@ -105,8 +107,9 @@ def limitations(
             said.append(f"{beyond_mm:.0f} mm of the CT beyond the SPECT were not analysed.")
     if found.left_out:
         said.append(f"{found.left_out} further small pieces were left out: more than a segmentation can hold.")
-    if prepared.lattice.spacing_mm[0] > THICK_MM:
-        said.append(f"Slices lie {prepared.lattice.spacing_mm[0]:.1f} mm apart; small lesions may fall between them.")
+    apart_mm, named = volumes[0].spacing_mm[0], SPECT if use == SPECT else CT
+    if apart_mm > THICK_MM[named]:
+        said.append(f"Slices of the {TITLES[named]} lie {apart_mm:.1f} mm apart; small lesions may fall between them.")
     if lossy := lossy_remark(header for volume in volumes for header in volume.source.headers):
         said.append(lossy)
     said.append("Lesions that touch are marked as one.")
