@@ -8,6 +8,7 @@ from pipelines.contract.provenance import Provenance
 from pipelines.contract.weights import ModelCard
 from pipelines.imaging.instance import lossy_remark
 from pipelines.imaging.planar import PlanarScan
+from pipelines.planar.header_checks import SECONDARY_CAPTURE
 from pipelines.planar.prepare import PreparedView
 
 CROPPED_WORTH_SAYING = 0.005
@@ -50,6 +51,8 @@ def scan_limitations(scan: PlanarScan, prepared: Sequence[PreparedView], cards: 
             )
         if each.frame.head_clipped or each.frame.feet_clipped:
             said.append(f"The {view.name} view cuts the body off; locations are less certain.")
+    if any(str(view.header.get("SOPClassUID", "")) in SECONDARY_CAPTURE for view in scan.views):
+        said.append("The scan came as a secondary capture: its values need not be the counts that the scanner stored.")
     if lossy := lossy_remark(view.header for view in scan.views):
         said.append(lossy)
     said += [f"{remark[:1].upper()}{remark[1:]}." for remark in scan.remarks]

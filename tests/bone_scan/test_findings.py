@@ -264,6 +264,7 @@ def test_limitations_say_what_was_missing(tmp_path):
         "taken as anterior",
         "spacing",
         "photopenic",
+        "secondary capture",
     ):
         assert words in said
     assert {q.name for q in region(alone, "anterior-lesion-1").quantities} >= {codes.PIXELS}
@@ -271,6 +272,7 @@ def test_limitations_say_what_was_missing(tmp_path):
     both = " ".join(analysed(tmp_path, nm_object(np.stack([FRONT, BACK]), PAIR)).limitations)
     assert "One view only" not in both
     assert "taken as anterior" not in both
+    assert "secondary capture" not in both
     assert "unedited" in both
 
 
