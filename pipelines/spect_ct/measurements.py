@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipelines.spect_ct.grid import BODY_HU, Prepared, spect_body
+from pipelines.spect_ct.body import BODY_HU, spect_body
+from pipelines.spect_ct.grid import Prepared
 from pipelines.spect_ct.lesions import Lesion, LesionMap
 
 SHELL_MM = (8.0, 20.0)
