@@ -4,8 +4,8 @@ files -> `volume_frames` (headers) -> `volume_geometry` (a sorted stack, or a re
 scaled, turned so that the axes run as asked for. `Volume.grid` turns a mask back to the source's own frames; nothing
 is resampled on either way. One image per slice and one multi-frame object are read alike.
 
-Knows CT and MR by nothing but their geometry: whether a series is the right one is asked elsewhere, on the `Stack`,
-before pixels are decoded.
+Knows CT and MR by nothing but their geometry, and that MR alone is turned round where it is MONOCHROME1: whether a
+series is the right one is asked elsewhere, on the `Stack`, before pixels are decoded.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Volume:
     Attributes
     ----------
     values
-        float32, (axis 0, axis 1, axis 2), rescaled; more is brighter.
+        float32, (axis 0, axis 1, axis 2), rescaled; on MR more is brighter, whatever MONOCHROME1 says.
     spacing_mm
         Per axis, centre to centre.
     origin_mm
@@ -188,7 +188,11 @@ def _source_vectors(stack: Stack) -> np.ndarray:
 
 
 def _decode(stack: Stack) -> np.ndarray:
-    """Return the stack's pixels, float32 (frame, row, column), rescaled; MONOCHROME1 is turned round."""
+    """Return the stack's pixels, float32 (frame, row, column), rescaled; MONOCHROME1 is turned round on MR alone.
+
+    Photometric interpretation is about display: Hounsfield units and counts mean the same whichever way they are shown,
+    while MR has no scale of its own, and a pipeline expects more to be brighter.
+    """
     rows, columns = stack.frames[0].size
     values = np.empty((len(stack.frames), rows, columns), dtype=np.float32)
     decoded: dict[Path, np.ndarray] = {}
@@ -205,6 +209,10 @@ def _decode(stack: Stack) -> np.ndarray:
         values[number] = planes[frame.index] * np.float32(slope) + np.float32(intercept)
         if not np.isfinite(values[number]).all():
             raise ContentRefused(f"{stack.name}: the pixel values are not finite numbers.")
-    if str(stack.frames[0].header.get("PhotometricInterpretation", "")).strip().upper() == "MONOCHROME1":
+    interpretation, modality = (
+        str(stack.frames[0].header.get(key, "") or "").strip().upper()
+        for key in ("PhotometricInterpretation", "Modality")
+    )
+    if interpretation == "MONOCHROME1" and modality == "MR":
         np.subtract(values.max(), values, out=values)
     return values

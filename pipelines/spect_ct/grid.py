@@ -17,10 +17,11 @@ SimpleITK is imported inside the functions: whoever lists pipelines imports modu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import ndimage
+
+from pipelines.spect_ct.body import BODY_HU, Placed, body_box, body_points, filled, spect_body
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -37,39 +38,9 @@ LEAST_SIDE = 256
 SIDE_MULTIPLE = 16
 WINDOW_HU = (-700.0, 800.0)
 AIR_HU = -1000.0
-BODY_HU = -300.0
-"""Between air and fat; lungs and bowel gas are added by filling holes."""
-
 BODY_MARGIN_MM = 8.0
-COARSE_MM = 4.0
-"""The body is looked for on a coarser image: its outline need not be finer."""
-
-SPECT_BODY_SHARE = 0.25
-"""Counts above this share of the body's usual counts are body. What is usual is the median of all voxels above the mean
-of the roots: the roots, because a full bladder may hold a hundred times the counts of all else."""
-
 HOTTEST_PERCENT = 99.0
 LEAST_DEVIATION = {"ct": 20.0, "spect": 1e-6}
-
-
-class Placed(Protocol):
-    """Voxels with a place in the patient, as `imaging.volume.Volume` has them."""
-
-    @property
-    def values(self) -> np.ndarray:
-        """(axis 0, axis 1, axis 2): slice, row, column."""
-
-    @property
-    def spacing_mm(self) -> tuple[float, float, float]:
-        """Per axis."""
-
-    @property
-    def origin_mm(self) -> np.ndarray:
-        """Centre of voxel (0, 0, 0), LPS."""
-
-    @property
-    def directions(self) -> np.ndarray:
-        """(3, 3): row i is the unit vector along axis i, LPS."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +102,7 @@ class Prepared:
     inputs : float32 (slice, 2, row, column), channels `networks.CHANNELS`; rows and columns multiples of 16.
     lattice : of `inputs`. hu, counts : float32 on it (None where missing), before windowing and z-scoring.
     has_spect, has_ct : bool per slice.
+    outside : share of the body that lies beside the grid, 0 to 1: of the SPECT's or the CT's, whichever is more.
     """
 
     inputs: np.ndarray
@@ -139,6 +111,7 @@ class Prepared:
     hu: np.ndarray | None
     has_spect: np.ndarray
     has_ct: np.ndarray
+    outside: float = 0.0
 
 
 def prepare(spect: Placed | None, ct: Placed | None) -> Prepared:
@@ -165,7 +138,8 @@ def prepare(spect: Placed | None, ct: Placed | None) -> Prepared:
         inputs[:, 0] = normalise_spect(counts, has_spect)
     if hu is not None:
         inputs[:, 1] = normalise_ct(hu, has_ct)
-    return Prepared(inputs, lattice, counts, hu, has_spect, has_ct)
+    outside = max(share_outside(one, one is shrunk, lattice) for one in (spect, shrunk) if one is not None)
+    return Prepared(inputs, lattice, counts, hu, has_spect, has_ct, outside)
 
 
 def shrink(ct: Placed) -> Placed:
@@ -194,7 +168,7 @@ def common_lattice(spect: Placed | None, ct: Placed | None) -> Lattice:
     if ct is not None and spect is not None:
         reach = held.index(Lattice.of(spect).corners())[:, 0]
         first, last = int(np.ceil(reach.min() - 1e-6)), int(np.floor(reach.max() + 1e-6))
-    low, high = _body_box(reference, is_ct=ct is not None)
+    low, high = body_box(reference, is_ct=ct is not None)
     own_mm = held.spacing_mm[0]
     step_mm = own_mm if NEAR_SLICE_MM[0] <= own_mm <= NEAR_SLICE_MM[1] else SLICE_MM
     slices = max(1, int((last - first + 1) * own_mm / step_mm + 1e-6))
@@ -208,6 +182,16 @@ def common_lattice(spect: Placed | None, ct: Placed | None) -> Lattice:
         starts.append((float(ends.mean()) - (side - 1) / 2 * PIXEL_MM) / held.spacing_mm[axis])
     origin = held.points(np.array([[start, *starts]]))[0]
     return Lattice((slices, sides[0], sides[1]), (step_mm, PIXEL_MM, PIXEL_MM), origin, held.directions)
+
+
+def share_outside(placed: Placed, is_ct: bool, lattice: Lattice) -> float:
+    """Return the share of a body that lies beside a grid, in the slices that the grid has; 0 where there is none."""
+    held = Lattice.of(placed)
+    index = lattice.index(held.points(body_points(placed, is_ct)))
+    index = index[(index[:, 0] >= -0.5) & (index[:, 0] <= lattice.shape[0] - 0.5)]
+    ends = np.array(lattice.shape[1:]) - 0.5
+    beside = ((index[:, 1:] < -0.5) | (index[:, 1:] > ends)).any(1)
+    return float(beside.mean()) if len(index) else 0.0
 
 
 def resample(placed: Placed, lattice: Lattice, outside: float) -> np.ndarray:
@@ -263,7 +247,7 @@ def from_itk(image: SimpleITK.Image) -> Voxels:
 def normalise_ct(hu: np.ndarray, held: np.ndarray) -> np.ndarray:
     """Window and z-score a CT on the grid, float32; slices that are not `held` are 0."""
     windowed = np.clip(hu, *WINDOW_HU)
-    body = _filled(hu[:, ::4, ::4] > BODY_HU) & held[:, None, None]
+    body = filled(hu[:, ::4, ::4] > BODY_HU) & held[:, None, None]
     mean, deviation = _statistics(windowed[:, ::4, ::4], body, "ct")
     return np.where(held[:, None, None], (windowed - mean) / deviation, 0.0).astype(np.float32)
 
@@ -275,40 +259,6 @@ def normalise_spect(counts: np.ndarray, held: np.ndarray) -> np.ndarray:
     top = float(np.percentile(thin[body], HOTTEST_PERCENT)) if body.any() else 0.0
     mean, deviation = _statistics(np.minimum(thin, top), body, "spect")
     return np.where(held[:, None, None], np.arcsinh((counts - mean) / deviation), 0.0).astype(np.float32)
-
-
-def body_mask(placed: Placed, is_ct: bool) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Return the body, bool, on every n-th voxel of each axis, and those steps: its largest part, holes filled."""
-    steps = [max(1, round(COARSE_MM / mm)) for mm in placed.spacing_mm]
-    thin = placed.values[:: steps[0], :: steps[1], :: steps[2]]
-    found = thin > BODY_HU if is_ct else spect_body(thin)
-    parts, count = ndimage.label(found)
-    if count > 1:
-        found = parts == np.bincount(parts.reshape(-1))[1:].argmax() + 1
-    return _filled(found), (steps[0], steps[1], steps[2])
-
-
-def _body_box(placed: Placed, is_ct: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and last row and column of the body, in voxels."""
-    body, steps = body_mask(placed, is_ct)
-    if not body.any():
-        raise ValueError(f"the {'CT' if is_ct else 'SPECT'} shows no body")
-    rows, columns = np.flatnonzero(body.any((0, 2))), np.flatnonzero(body.any((0, 1)))
-    low = np.array([rows[0] * steps[1], columns[0] * steps[2]])
-    high = np.array([rows[-1] * steps[1], columns[-1] * steps[2]])
-    return low, high
-
-
-def spect_body(counts: np.ndarray) -> np.ndarray:
-    """Return which voxels of a SPECT are body, bool, holes of each slice filled; see `SPECT_BODY_SHARE`."""
-    roots = np.sqrt(np.maximum(counts, 0))
-    high = counts[roots > roots.mean()]
-    return _filled(counts > SPECT_BODY_SHARE * np.median(high)) if high.size else np.zeros(counts.shape, bool)
-
-
-def _filled(mask: np.ndarray) -> np.ndarray:
-    """Fill the holes of each slice."""
-    return np.stack([ndimage.binary_fill_holes(one) for one in mask])
 
 
 def _statistics(values: np.ndarray, body: np.ndarray, modality: str) -> tuple[float, float]:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipelines.spect_ct.grid import BODY_HU, Prepared, spect_body
+from pipelines.spect_ct.body import BODY_HU, spect_body
+from pipelines.spect_ct.grid import Prepared
 from pipelines.spect_ct.lesions import Lesion, LesionMap
+from pipelines.spect_ct.sides import Sides
 
 SHELL_MM = (8.0, 20.0)
-MIDLINE_MM = 15.0
-"""A lesion whose middle is nearer to the middle of the body than this is on neither side."""
-
 BODY_STEP = 4
 """Every so many rows and columns suffice to find the body's outline."""
 
@@ -32,7 +31,8 @@ NO_SPECT, NO_CT = "there is no SPECT here", "there is no CT here"
 class LesionFigures:
     """Figures of one lesion; None where they cannot be had, and `reasons` says why (keys: counts, contrast, hu).
 
-    side : "left", "right" or "" for the midline. location : where it lies, in words. sources : "SPECT", "CT" or both.
+    side : "left", "right" or "" for the midline and where the outline tells none (`sides`).
+    location : where it lies, in words.
     """
 
     lesion: Lesion
@@ -61,7 +61,9 @@ def measure(
             if box is not None:
                 inside = spect[box][on_spect[box] == lesion.number]
                 own[lesion.number] = float(inside.mean()), float(inside.max())
-    return tuple(_figures(lesion, found, prepared, body, own.get(lesion.number)) for lesion in found.lesions)
+    step = found.lattice.spacing_mm
+    sides = Sides(body, (step[0], step[1] * BODY_STEP, step[2] * BODY_STEP))
+    return tuple(_figures(lesion, found, prepared, body, sides, own.get(lesion.number)) for lesion in found.lesions)
 
 
 def body_of(prepared: Prepared) -> np.ndarray:
@@ -77,8 +79,9 @@ def body_of(prepared: Prepared) -> np.ndarray:
 
 
 def _figures(
-    lesion: Lesion, found: LesionMap, prepared: Prepared, body: np.ndarray, own: tuple[float, float] | None
-) -> LesionFigures:
+    lesion: Lesion, found: LesionMap, prepared: Prepared, body: np.ndarray, sides: Sides,
+    own: tuple[float, float] | None,
+) -> LesionFigures:  # fmt: skip
     reasons: dict[str, str] = {}
     contrast = mean_hu = None
     if own is None:
@@ -97,7 +100,7 @@ def _figures(
         mean_hu = float(prepared.hu[lesion.box][mask].mean()) if mask.any() else None
         if mean_hu is None:
             reasons["hu"] = NO_CT
-    side, location = _place(lesion, found, body)
+    side, location = _place(lesion, found, sides)
     counts = own or (None, None)
     return LesionFigures(lesion, counts[0], counts[1], contrast, mean_hu, side, location, reasons)
 
@@ -120,18 +123,14 @@ def _background(lesion: Lesion, found: LesionMap, prepared: Prepared, body: np.n
     return float(np.median(prepared.counts[box][shell])) if shell.any() else None
 
 
-def _place(lesion: Lesion, found: LesionMap, body: np.ndarray) -> tuple[str, str]:
+def _place(lesion: Lesion, found: LesionMap, sides: Sides) -> tuple[str, str]:
     """Say on which side and how deep in the body a lesion's middle lies; columns run to the left, rows to the back."""
     index = found.lattice.index(np.array([lesion.centre_mm]))[0]
-    number = int(np.clip(round(float(index[0])), 0, len(body) - 1))
     height = f"{index[0] * found.lattice.spacing_mm[0]:.0f} mm above the lowest slice analysed"
-    plane = body[number]
-    if not plane.any():
+    held = sides.of(index / (1, BODY_STEP, BODY_STEP))
+    if held is None:
         return "", height
-    rows, columns = np.flatnonzero(plane.any(1)) * BODY_STEP, np.flatnonzero(plane.any(0)) * BODY_STEP
-    aside = float(index[2] - (columns[0] + columns[-1]) / 2) * found.lattice.spacing_mm[2]
-    depth = (float(index[1]) - rows[0]) / max(1.0, float(rows[-1] - rows[0]))
-    side = "" if abs(aside) < MIDLINE_MM else "left" if aside > 0 else "right"
-    where = f"{side}, {abs(aside):.0f} mm from the middle of the body" if side else "in the midline"
+    first, last = (row * BODY_STEP for row in held.rows)
+    depth = (float(index[1]) - first) / max(1.0, float(last - first))
     third = ("front", "middle", "back")[int(np.clip(depth * 3, 0, 2))]
-    return side, f"{where}, in the {third} third of the body, {height}"
+    return held.side, f"{held.words}, in the {third} third of the body, {height}"

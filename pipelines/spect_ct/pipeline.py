@@ -9,6 +9,7 @@ This module stays cheap to import: torch and SimpleITK come with `load` and `run
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -66,7 +67,7 @@ class SpectCtPipeline(Pipeline):
         Raises
         ------
         ContentRefused
-            If pixels cannot be decoded or show no patient.
+            If pixels cannot be decoded or show no patient; those of a CT only where there is no SPECT.
         RuntimeError
             If `load` was not called.
         """
@@ -77,8 +78,7 @@ class SpectCtPipeline(Pipeline):
         progress(0.0, "reading the series")
         with watch.stage("read"):
             study = self._study_of(inputs)
-            spect, ct = (read_volume(s, AXES) if s is not None else None for s in (study.spect, study.ct))
-            refuse_no_patient(spect, ct)
+            spect, ct, study = read_study(study)
         progress(0.1, "bringing SPECT and CT onto one grid")
         with watch.stage("resample"):
             prepared, ct, absence = meet(spect, ct, study)
@@ -115,8 +115,32 @@ class SpectCtPipeline(Pipeline):
         return checked[1] if checked is not None and checked[0] is inputs else choose_study(inputs)
 
 
+def read_study(study: Study) -> tuple[Volume | None, Volume | None, Study]:
+    """Decode SPECT and CT; a CT that cannot be used is left out where there is a SPECT, and the study says why.
+
+    Raises
+    ------
+    ContentRefused
+        If what is left cannot be decoded or shows no patient.
+    """
+    spect = read_volume(study.spect, AXES) if study.spect is not None else None
+    refuse_no_patient(spect, None)
+    try:
+        ct = read_volume(study.ct, AXES) if study.ct is not None else None
+        refuse_no_patient(None, ct)
+    except ContentRefused as refusal:
+        if spect is None:
+            raise
+        return spect, None, replace(study, ct=None, ct_absence=_unusable(refusal))
+    return spect, ct, study
+
+
+def _unusable(refusal: Exception) -> str:
+    return f"no CT of the study can be used: {refusal}".rstrip(".")
+
+
 def meet(spect: Volume | None, ct: Volume | None, study: Study) -> tuple[Prepared, Volume | None, str]:
-    """Bring both onto one grid; leave a CT out whose body is not where the SPECT's is.
+    """Bring both onto one grid; leave a CT out that shows no body, or one that is not where the SPECT's is.
 
     Returns
     -------
@@ -128,18 +152,25 @@ def meet(spect: Volume | None, ct: Volume | None, study: Study) -> tuple[Prepare
     ContentRefused
         If an image shows no body.
     """
+    if spect is None or ct is None:
+        return _prepared(spect, ct), ct, study.ct_absence
     try:
-        prepared = prepare(spect, ct)
-        if spect is None or ct is None:
-            return prepared, ct, study.ct_absence
-        agreement = body_agreement(prepared)
-        if agreement >= LEAST_BODY_IOU:
-            return prepared, ct, ""
-        reason = (
-            f"the bodies in {spect.name} and {ct.name} do not lie on each other (they share {agreement:.0%} of their "
-            "area), so the CT is not of this patient's position"
-        )
-        return prepare(spect, None), None, reason
+        prepared = _prepared(spect, ct)
+    except ContentRefused as refusal:
+        return _prepared(spect, None), None, _unusable(refusal)
+    agreement = body_agreement(prepared)
+    if agreement >= LEAST_BODY_IOU:
+        return prepared, ct, ""
+    reason = (
+        f"the bodies in {spect.name} and {ct.name} do not lie on each other (they share {agreement:.0%} of their "
+        "area), so the CT is not of this patient's position"
+    )
+    return _prepared(spect, None), None, reason
+
+
+def _prepared(spect: Volume | None, ct: Volume | None) -> Prepared:
+    try:
+        return prepare(spect, ct)
     except ValueError as error:
         named = ct or spect
         raise ContentRefused(f"{named.name if named is not None else 'The study'}: {error}.") from error

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from pipelines.spect_ct.grid import Prepared, spect_body
+from pipelines.spect_ct.body import spect_body
+from pipelines.spect_ct.grid import Prepared
 from pipelines.spect_ct.uses import shown
 
 BLOCK = 4

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.spect_ct.grid import Placed, Prepared, Voxels, prepare, resample_labels
+from pipelines.spect_ct.body import Placed
+from pipelines.spect_ct.grid import Prepared, Voxels, prepare, resample_labels
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
 
 if TYPE_CHECKING:

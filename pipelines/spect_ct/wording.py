@@ -22,6 +22,9 @@ TOTAL = "sum over all lesions"
 
 MANY_FALSE = 5.0
 FEWEST_OF_A_KIND, MOSTLY = 10, 0.5
+TOLD_OUTSIDE = 0.01
+"""Share of the body beside the grid from which a result says so."""
+
 THICK_MM = {SPECT: 5.5, CT: 4.0}
 """Slices further apart than in the scans that the network was trained for (4.4 to 4.9 mm, 3 mm)."""
 
@@ -105,6 +108,11 @@ def limitations(
         beyond_mm = ct.values.shape[0] * ct.spacing_mm[0] - int(prepared.has_ct.sum()) * step
         if beyond_mm > step:
             said.append(f"{beyond_mm:.0f} mm of the CT beyond the SPECT were not analysed.")
+    if prepared.outside >= TOLD_OUTSIDE:
+        said.append(
+            f"{prepared.outside:.0%} of the body that the images show, an arm or a leg perhaps, lies beside the area "
+            "that was analysed: nothing can be marked there."
+        )
     if found.left_out:
         said.append(f"{found.left_out} further small pieces were left out: more than a segmentation can hold.")
     apart_mm, named = volumes[0].spacing_mm[0], SPECT if use == SPECT else CT

@@ -123,7 +123,14 @@ def test_each_slice_is_rescaled_by_its_own_header(tmp_path: Path) -> None:
     assert_every_voxel_at_its_place(read(save(slices, tmp_path)), tolerance=6.0)
 
 
-def test_an_image_shown_dark_for_bright_is_turned_round(tmp_path: Path) -> None:
+@pytest.mark.parametrize("modality", ["CT", "NM", "PT"])
+def test_values_with_a_meaning_of_their_own_are_not_turned_round_however_they_are_shown(tmp_path: Path, modality):
+    plain = read(save(classic_slices(MrSeries()), tmp_path / "plain"))
+    shown = MrSeries().with_attributes(PhotometricInterpretation="MONOCHROME1", Modality=modality)
+    np.testing.assert_array_equal(read(save(classic_slices(shown), tmp_path / "shown")).values, plain.values)
+
+
+def test_an_mr_image_shown_dark_for_bright_is_turned_round(tmp_path: Path) -> None:
     plain = read(save(classic_slices(MrSeries()), tmp_path / "plain"))
     slices = classic_slices(MrSeries().with_attributes(PhotometricInterpretation="MONOCHROME1"))
     inverted = read(save(slices, tmp_path / "inverted"))

@@ -158,6 +158,26 @@ def test_a_ct_of_another_position_is_left_out_and_the_result_says_so(tmp_path: P
     assert "do not lie on each other" in " ".join(findings.limitations)
 
 
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ({"PixelData": b"\0" * 4}, "cannot be decoded"),
+        ({"RescaleIntercept": 5000}, "shows no air or no bone in Hounsfield units"),
+    ],
+    ids=["undecodable", "no Hounsfield units"],
+)
+def test_a_ct_that_cannot_be_used_leaves_a_sound_spect_to_be_analysed_alone(tmp_path: Path, harm, words):
+    nm = InputSeries("nm", (write_spect(tmp_path / "nm.dcm", counts()),))
+    ct = tuple(write_ct(tmp_path / "ct", hounsfield(), **harm))
+    findings = pipeline().run(PipelineInputs((nm, InputSeries("ct", ct, "ct"))), lambda *_: None)
+    assert len(findings.segmentations) == 1 and len(findings.regions) == 2
+    said = " ".join(findings.limitations)
+    assert "SPECT alone was analysed, because no CT of the study can be used:" in said and words in said
+    assert words in str(findings.details["ct_absence"]) and ".;" not in said
+    with pytest.raises(ContentRefused, match=words):
+        pipeline().run(PipelineInputs((InputSeries("ct", ct),), rule="ct-by-itself"), lambda *_: None)
+
+
 def test_nothing_marked_is_a_result_without_lesions(tmp_path: Path):
     nm = write_spect(tmp_path / "nm.dcm", counts(lesions=()))
     findings = pipeline().run(PipelineInputs((InputSeries("nm", (nm,)),)), lambda *_: None)
