@@ -13,33 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import structlog
 from sqlalchemy.orm import Session
 
-from node.assemble.companion import CompanionSearch, find_companion, wants_companion
+from node.assemble.companion import find_companion
 from node.assemble.completion import judge
 from node.assemble.conditions import check
-from node.assemble.routing import RuleTrace, route
+from node.assemble.planner import Planner, called
 from node.assemble.rule_book import RuleBook
-from node.assemble.rules import Companion, Rule, Rules
+from node.assemble.rules import Rules
 from node.assemble.setbacks import Setbacks
 from node.registry.database import Registry
 from node.registry.events import add_event
-from node.registry.job_files import PRIMARY_ROLE
 from node.registry.planning import (
-    JobPlan,
-    PlannedInput,
     PlannedJob,
     WaitingJob,
     call_off,
     call_off_others,
-    companion_in_use,
     due_waiting,
-    job_key,
-    plan_job,
     stop_waiting,
 )
 from node.registry.series import (
@@ -49,9 +43,7 @@ from node.registry.series import (
     force_complete,
     lock_study,
     open_series,
-    series_facts,
     series_of_study,
-    write_routing,
 )
 from node.registry.states import SeriesState
 from node.settings import Configuration
@@ -147,26 +139,15 @@ class Assembler:
     def _rules(self) -> Rules:
         return self._book.rules
 
+    @property
+    def _planner(self) -> Planner:
+        """By the rules as they are now."""
+        return Planner(self._rules, self._installed, self._configuration.settings.completion.companion_wait_s)
+
     def force_complete(self, series_uid: str, now: datetime) -> None:
-        """Take a series as complete at the next step; PermanentError if there is none of that UID."""
+        """Take a series as complete at the next step; PermanentError if there is none, or it is complete."""
         with self._registry.transaction() as session:
             force_complete(session, series_uid, now)
-
-    def reroute(self, series_uid: str, now: datetime) -> AssemblyReport:
-        """Route a complete series again, as after a change of rules; jobs for the same input are not made twice.
-
-        Raises
-        ------
-        PermanentError
-            If there is no such series.
-        """
-        with self._registry.transaction() as session:
-            series = series_facts(session, series_uid)
-            lock_study(session, series.study_id)
-            planned = self._route(session, series, now) if series.state is SeriesState.COMPLETE else []
-        self._wake(planned)
-        queued = sum(job.queued for job in planned)
-        return AssemblyReport(0, queued, len(planned) - queued)
 
     def _complete(self, snapshot: SeriesSnapshot, by: str, now: datetime) -> list[PlannedJob] | None:
         with self._registry.transaction() as session:
@@ -191,71 +172,14 @@ class Assembler:
 
     def _route(self, session: Session, series: SeriesFacts, now: datetime) -> list[PlannedJob]:
         """Route one complete series and plan what its rules ask for; the study is locked."""
-        trace = route(series.headers, self._rules, self._installed)
-        record = trace.as_record()
-        planned = []
-        keys = []
-        reason = "The series changed, and no rule asks for this any more."
-        for fired in trace.fired:
-            rule = self._rules.by_name[fired.rule]
-            key = job_key(rule.pipeline, [series.series_uid])
-            search = self._find_companion(session, series, rule, key)
-            if search is not None and search.joined_to is not None:
-                reason = f"It is read together with series {search.joined_to.series_uid}, by one job."
-                record["summary"] += f" {reason}"
-                continue
-            keys.append(key)
-            job = plan_job(session, self._plan(series, rule, fired, key, search, now), now)
-            if job is not None:
-                planned.append(job)
-        write_routing(session, series.id, record)
-        call_off_others(session, series.id, keys, reason, now)
-        if not trace.fired:
-            add_event(session, now, "series.not_routed", trace.summary, study_id=series.study_id, series_id=series.id)
-        return planned
-
-    def _plan(
-        self,
-        series: SeriesFacts,
-        rule: Rule,
-        fired: RuleTrace,
-        key: str,
-        search: CompanionSearch | None,
-        now: datetime,
-    ) -> JobPlan:
-        inputs = [PlannedInput(series.id, PRIMARY_ROLE, series.content_revision)]
-        trace = fired.as_json()
-        wait_until, reason = None, ""
-        if rule.companion is not None and search is not None:
-            if search.series is not None:
-                inputs.append(PlannedInput(search.series.id, rule.companion.role, search.series.content_revision))
-                trace["companion"] = f"{rule.companion.role}: series {search.series.series_uid}"
-            else:
-                wait_until = now + timedelta(seconds=self._wait_s(rule.companion))
-                reason = _waiting_reason(rule.companion, search, wait_until)
-        return JobPlan(
-            key=key,
-            study_id=series.study_id,
-            pipeline=rule.pipeline,
-            rule=rule.name,
-            trace=trace,
-            destinations=rule.destination_names,
-            priority=rule.priority,
-            inputs=tuple(inputs),
-            wait_until=wait_until,
-            reason=reason,
-        )
-
-    def _find_companion(self, session: Session, series: SeriesFacts, rule: Rule, key: str) -> CompanionSearch | None:
-        """What stands beside the series of a job; None if its rule wants nothing there."""
-        if rule.companion is None or not wants_companion(rule.companion, series):
-            return None
-        used = companion_in_use(session, key, rule.companion.role)
-        return find_companion(rule.companion, series, series_of_study(session, series.study_id), used)
-
-    def _wait_s(self, companion: Companion) -> float:
-        default = self._configuration.settings.completion.companion_wait_s
-        return default if companion.wait_s is None else companion.wait_s
+        plan = self._planner.plan(session, series, now)
+        reason = plan.together or "The series changed, and no rule asks for this any more."
+        call_off_others(session, series.id, [job.key for job in plan.jobs], reason, now)
+        if not plan.trace.fired:
+            add_event(
+                session, now, "series.not_routed", plan.trace.summary, study_id=series.study_id, series_id=series.id
+            )
+        return plan.planned
 
     def _stop_waiting(self, now: datetime) -> list[PlannedJob]:
         """Queue, or call off, waiting jobs whose time is up, but for those whose companion is just arriving."""
@@ -281,7 +205,7 @@ class Assembler:
             return stop_waiting(session, waiting.job_id, "Its rule no longer asks for a companion.", now)
         if find_companion(wanted, primary, study).arriving:
             return None
-        missing = f"No {_called(wanted)} series of the study came within {self._wait_s(wanted):g} s"
+        missing = f"No {called(wanted)} series of the study came within {self._planner.wait_s(wanted):g} s"
         if wanted.required:
             call_off(session, waiting.job_id, f"{missing}, and rule '{waiting.rule}' requires one.", now)
             return None
@@ -301,14 +225,3 @@ class Assembler:
                 self._enqueue(job.id, job.priority)
             except Exception as error:  # whatever the broker's client raises: the sweep enqueues what was not
                 log.warning("assemble.not_enqueued", job_id=job.id, error=type(error).__name__)
-
-
-def _waiting_reason(companion: Companion, search: CompanionSearch, wait_until: datetime) -> str:
-    if search.arriving:
-        return f"Waiting until the study's {_called(companion)} series is complete."
-    return f"Waiting for a {_called(companion)} series of the study until {wait_until:%Y-%m-%d %H:%M:%S} UTC."
-
-
-def _called(companion: Companion) -> str:
-    """The role for people: modalities in capitals."""
-    return companion.role.upper() if len(companion.role) <= 3 else companion.role

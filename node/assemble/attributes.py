@@ -11,7 +11,8 @@ Most names are DICOM keywords. Some gather what the standard scatters over seque
     InstanceCount, CallingAET, CalledAET, MadeByOsteon         known to the registry, not to the data set
 
 A rule may name any other public attribute of the data set, or one inside sequences as `Sequence.Keyword`; it is then
-kept for all series received from then on. Patient data cannot be named.
+kept for all series received from then on, and read from a file where an older series is explained or routed again
+(`stored_headers`). Patient data cannot be named.
 """
 
 from __future__ import annotations
@@ -179,6 +180,11 @@ def attribute_problem(name: str) -> str | None:
     if vr not in _TEXT_VRS | _INTEGER_VRS | _REAL_VRS:
         return f"'{keyword}' holds no text or number (its VR is {vr})"
     return None
+
+
+def is_always_kept(name: str) -> bool:
+    """Whether the intake keeps it of every series, asked for by a rule or not."""
+    return name in _KEPT_NAMES
 
 
 def top_level_keywords(extra: Iterable[str] = ()) -> list[str]:

@@ -12,15 +12,14 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from node.assemble.instance_file import UnregistrableError, read_instance
 from node.assemble.routing import Trace, route
 from node.assemble.rules import Rules
-from node.registry.models import Instance, Series, Study
+from node.assemble.stored_headers import stored_headers
+from node.registry.models import Series, Study
 from node.registry.states import SeriesState
 from node.storage import Storage
 
@@ -103,7 +102,7 @@ def dry_run(
         missing = added - set(headers)
         if missing and opened < MAX_FILES:
             opened += 1
-            more = _stored_headers(session, storage, series_id, missing)
+            more = stored_headers(session, storage, series_id, missing)
             unread += more is None
             headers |= more or {}
         elif missing:
@@ -124,19 +123,3 @@ def dry_run(
 
 def _fired(trace: Trace) -> tuple[str, ...]:
     return tuple(f"{rule.rule} → {rule.pipeline}" for rule in trace.fired)
-
-
-def _stored_headers(
-    session: Session, storage: Storage, series_id: int, wanted: Collection[str]
-) -> dict[str, Any] | None:
-    """These attributes of the first stored file of a series; None if it is gone or unreadable."""
-    first = select(Instance.storage_key).where(Instance.series_id == series_id, Instance.current).limit(1)
-    key = session.scalar(first)
-    if key is None:
-        return None
-    try:
-        with storage.local_path(key) as path:
-            found = read_instance(path, wanted).headers
-    except (OSError, UnregistrableError):
-        return None
-    return {name: found[name] for name in wanted if name in found}

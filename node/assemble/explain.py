@@ -19,9 +19,11 @@ from node.assemble.companion import find_companion, wants_companion
 from node.assemble.instance_file import InstanceFile, UnregistrableError, read_instance
 from node.assemble.routing import Trace, route, trace_lines
 from node.assemble.rules import Rules, load_rules
+from node.assemble.stored_headers import with_stored_headers
 from node.registry.series import SeriesFacts, series_facts, series_of_study
 from node.registry.states import SeriesState
 from node.settings import Configuration
+from node.storage import Storage
 from node.storage.walk import walk
 from pipelines.contract.pipeline import iter_pipeline_names
 
@@ -87,15 +89,21 @@ def explain(configuration: Configuration, paths: Iterable[Path]) -> list[SeriesT
     return traces + problems
 
 
-def explain_received(session: Session, rules: Rules, series_uid: str) -> SeriesTrace:
-    """Route a series that was received, by what the registry kept of it; nothing is written.
+def explain_received(session: Session, storage: Storage, rules: Rules, series_uid: str) -> SeriesTrace:
+    """Route a series that was received; nothing is written.
+
+    The registry kept its headers; those that rules ask for since then are read from its first stored file, as
+    `route_again` does it.
 
     Raises
     ------
     PermanentError
         If there is no such series.
     """
-    series = series_facts(session, series_uid)
+    wanted = series_facts(session, series_uid)
+    received = series_of_study(session, wanted.study_id)
+    study = [with_stored_headers(session, storage, rules, series) for series in received]
+    series = next(series for series in study if series.id == wanted.id)
     trace = route(series.headers, rules, frozenset(iter_pipeline_names()))
     return SeriesTrace(
         files=(),
@@ -103,7 +111,7 @@ def explain_received(session: Session, rules: Rules, series_uid: str) -> SeriesT
         modality=str(series.headers.get("Modality", "")),
         description=str(series.headers.get("SeriesDescription", "")),
         trace=trace,
-        companions=_companions(trace, rules, series, series_of_study(session, series.study_id)),
+        companions=_companions(trace, rules, series, study),
     )
 
 

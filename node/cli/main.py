@@ -32,7 +32,7 @@ COMMANDS = {
     "upkeep": ("node.cli.processes:upkeep", "Register, assemble, route, sweep, clean up."),
     "dashboard": ("node.cli.processes:dashboard", "Serve the dashboard, its API, /healthz and /metrics."),
     "run": ("node.cli.run:run", "Run a pipeline on DICOM files, without any network."),
-    "route": ("node.cli.route:route", "Ask which rule fires for a series, and why."),
+    "route": ("node.cli.route:route", "Ask which rule fires, and why; route series again."),
     "send": ("node.cli.send:send", "C-STORE files or folders to a DICOM node."),
     "job": ("node.cli.job:job", "List, retry, cancel or re-run jobs; resend results."),
     "destination": ("node.cli.destination:destination", "Pause, resume or list the places results go to."),

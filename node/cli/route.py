@@ -1,19 +1,24 @@
-"""`osteon route explain`: which rule fires for these files, and why."""
+"""`osteon route`: which rule fires for these files, and why; received series routed again by the rules of now.
+
+`again` writes the registry only, with an entry in the audit trail; a running node's sweep sees the jobs within seconds.
+"""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from node.cli.main import config_options
+from node.errors import PermanentError
 from node.settings import load_configuration
 
 
 @click.group()
 def route() -> None:
-    """Ask which rule fires for a series, and why."""
+    """Ask which rule fires for a series, and why; route received ones again."""
 
 
 @route.command()
@@ -30,3 +35,37 @@ def explain(paths: tuple[Path, ...], as_json: bool, config_dir: Path | None, dat
         click.echo(json.dumps([trace.as_json() for trace in traces], indent=2, ensure_ascii=False))
     else:
         click.echo("\n\n".join(explain_text(trace) for trace in traces))
+
+
+@route.command()
+@click.argument("series_uids", nargs=-1, required=True, metavar="SERIES_UID...")
+@config_options
+def again(series_uids: tuple[str, ...], config_dir: Path | None, data_dir: Path | None) -> None:
+    """Route complete series again, as after a change of the rules; only jobs that are missing are made."""
+    from node.assemble.planner import Planner
+    from node.assemble.route_again import route_again
+    from node.registry.audit import console_actor
+    from node.registry.database import Registry
+    from node.registry.migrate import upgrade
+    from node.storage import LocalStorage
+
+    configuration = load_configuration(config_dir, data_dir)
+    planner, storage = Planner.of(configuration), LocalStorage(configuration.data_dir)
+    registry = Registry(configuration.database_url)
+    refused = []
+    try:
+        upgrade(registry)
+        for uid in series_uids:
+            try:
+                with registry.transaction() as session:
+                    done = route_again(session, console_actor(), planner, storage, uid, datetime.now(UTC))
+            except PermanentError as error:
+                refused.append(f"{uid}: {error}")
+                continue
+            click.echo(f"{uid}: {done.summary}")
+            for job in done.jobs:
+                click.echo(f"  job {job.id} ({job.pipeline}) {'is made' if job.made else 'was there'}: {job.state}")
+    finally:
+        registry.dispose()
+    if refused:
+        raise PermanentError("\n".join(refused))

@@ -1,4 +1,5 @@
-"""Routing as the page and the API show it: rules with their hits, one series asked, an edited text tried and saved."""
+"""Routing as the page and the API show it: rules with their hits, one series asked or routed again, an edited
+text tried and saved."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from pathlib import Path
 from node.assemble import rule_file
 from node.assemble.dry_run import DryRun, dry_run
 from node.assemble.explain import SeriesTrace, explain, explain_received
+from node.assemble.planner import Planner
+from node.assemble.route_again import RoutedAgain, route_again
 from node.assemble.rules import DEFAULT_DESTINATIONS, Rules, load_rules, read_rules, rules_file
 from node.dashboard.desk import Desk
 from node.errors import ConfigurationError
@@ -111,7 +114,20 @@ def explain_upload(desk: Desk, content: bytes) -> SeriesTrace:
 def explain_series(desk: Desk, series_uid: str) -> SeriesTrace:
     """What the rules as they are now say of a received series; PermanentError if there is none."""
     with desk.registry.reading() as session:
-        return explain_received(session, load_rules(desk.configuration), series_uid)
+        return explain_received(session, desk.storage, load_rules(desk.configuration), series_uid)
+
+
+def route_series_again(desk: Desk, who: Actor, series_uid: str) -> RoutedAgain:
+    """Have a complete series routed by the rules as they are now.
+
+    Raises
+    ------
+    ConfigurationError, PermanentError
+        If the rules are wrong; as `node.assemble.route_again.route_again`.
+    """
+    planner = Planner.of(desk.configuration)
+    with desk.registry.transaction() as session:
+        return route_again(session, who, planner, desk.storage, series_uid, desk.clock())
 
 
 def try_text(desk: Desk, text: str, days: int) -> Trial:

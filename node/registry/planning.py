@@ -98,6 +98,13 @@ def plan_job(session: Session, plan: JobPlan, now: datetime) -> PlannedJob | Non
     return _insert(session, plan, latest.revision + 1, latest.id, now)
 
 
+def latest_of(session: Session, key: str) -> tuple[int, int, JobState] | None:
+    """(id, revision, state) of the latest revision of a job; None if there is none of that key."""
+    latest = select(Job.id, Job.revision, Job.state).where(Job.key == key).order_by(Job.revision.desc()).limit(1)
+    found = session.execute(latest).one_or_none()
+    return None if found is None else (found.id, found.revision, JobState(found.state))
+
+
 def companion_in_use(session: Session, key: str, role: str) -> int | None:
     """The series that the latest revision of a job has in a role; None if it has none, or still waits for it."""
     return session.scalars(

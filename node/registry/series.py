@@ -19,6 +19,11 @@ from node.registry.events import add_event
 from node.registry.models import OpenAssociation, Series, Study
 from node.registry.states import SERIES_MOVES, SeriesState, check_move
 
+COMPLETE_ALREADY = "the series is complete already; to have the rules asked once more, route it again"
+STILL_RECEIVED = "the series is still being received; it is routed once it is complete"
+FILES_DELETED = "the files of the series were deleted by retention; send it to the node again, and it is routed"
+"""Refusals without the series' UID: the dashboard translates them, and who asked named the series."""
+
 
 @dataclass(frozen=True)
 class SeriesSnapshot:
@@ -123,28 +128,47 @@ def lock_study(session: Session, study_id: int) -> None:
 
 
 def force_complete(session: Session, series_uid: str, now: datetime) -> None:
-    """Ask for a series to be taken as complete at the assembler's next step; one that is complete stays so.
+    """Ask for a series to be taken as complete at the assembler's next step.
 
     Raises
     ------
     PermanentError
-        If there is no such series.
+        If there is no such series, or it is complete.
     """
-    row = session.scalars(select(Series).where(Series.series_uid == series_uid)).one_or_none()
-    if row is None:
-        raise PermanentError(f"there is no series {series_uid[:80]}")
-    if row.state == SeriesState.RECEIVING:
-        row.force_complete = True
-        add_event(session, now, "series.forced", "A person said that the series is complete.", study_id=row.study_id,
-                  series_id=row.id)  # fmt: skip
+    row = _existing(session, series_uid, lock=True)
+    if row.state == SeriesState.COMPLETE:
+        raise PermanentError(COMPLETE_ALREADY)
+    row.force_complete = True
+    add_event(session, now, "series.forced", "A person said that the series is complete.", study_id=row.study_id,
+              series_id=row.id)  # fmt: skip
+
+
+def hold_for_routing(session: Session, series_uid: str) -> SeriesFacts:
+    """A complete series with its files, held still for planning.
+
+    Its study is locked against other planners and the study's series against intake and retention, until the end of
+    the transaction.
+
+    Raises
+    ------
+    PermanentError
+        If there is no such series, it is still being received, or its files are deleted.
+    """
+    row = _existing(session, series_uid)
+    lock_study(session, row.study_id)
+    # All of them and in the order of the intake, so that the two never wait for each other.
+    held = select(Series).where(Series.study_id == row.study_id).order_by(Series.id).with_for_update()
+    session.scalars(held.execution_options(populate_existing=True)).all()
+    if row.state != SeriesState.COMPLETE:
+        raise PermanentError(STILL_RECEIVED)
+    if row.files_deleted_at is not None:
+        raise PermanentError(FILES_DELETED)
+    return _facts(row)
 
 
 def series_facts(session: Session, series_uid: str) -> SeriesFacts:
     """One series by its UID; PermanentError if there is none."""
-    row = session.scalars(select(Series).where(Series.series_uid == series_uid)).one_or_none()
-    if row is None:
-        raise PermanentError(f"there is no series {series_uid[:80]}")
-    return _facts(row)
+    return _facts(_existing(session, series_uid))
 
 
 def series_of_study(session: Session, study_id: int) -> list[SeriesFacts]:
@@ -163,6 +187,20 @@ def write_routing(session: Session, series_id: int, trace: dict[str, Any]) -> No
     session.execute(
         update(Series).where(Series.id == series_id).values(routing=trace).execution_options(synchronize_session=False)
     )
+
+
+def add_headers(session: Session, series_id: int, headers: dict[str, Any]) -> None:
+    """Keep further attributes with a series; what it has already stays as it is."""
+    row = session.get_one(Series, series_id)
+    row.headers = {**headers, **row.headers}
+
+
+def _existing(session: Session, series_uid: str, *, lock: bool = False) -> Series:
+    wanted = select(Series).where(Series.series_uid == series_uid)
+    row = session.scalars(wanted.with_for_update() if lock else wanted).one_or_none()
+    if row is None:
+        raise PermanentError(f"there is no series {series_uid[:80]}")
+    return row
 
 
 def _facts(row: Series) -> SeriesFacts:

@@ -47,10 +47,11 @@ class Node:
         self.registry = registry
         self.woken: list[tuple[int, int]] = []
         self.now = NOW
+        self.storage = LocalStorage(configuration.data_dir)
         self.assembler = Assembler(
             configuration,
             registry,
-            LocalStorage(configuration.data_dir),
+            self.storage,
             lambda job_id, priority: self.woken.append((job_id, priority)),
             rules=rules,
             installed=INSTALLED,

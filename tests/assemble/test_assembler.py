@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from node.assemble import Assembler, AssemblyReport, assembler
+from node.assemble import Assembler, AssemblyReport, assembler, planner
 from node.assemble.rules import Rules
 from node.errors import PermanentError
 from node.registry.models import Event, Series
@@ -108,13 +108,11 @@ def test_an_older_revision_that_is_still_open_is_called_off(node: Node, state: s
 
 
 def test_a_resend_of_the_same_content_makes_no_second_job(node: Node) -> None:
-    uid = node.receive(1)
+    node.receive(1)
     node.step()
     with node.registry.transaction() as session:
         session.execute(update(Series).values(state="receiving"))  # as after a restore of deleted files
     assert node.step() == AssemblyReport(completed=1)
-    assert len(node.jobs()) == 1
-    node.assembler.reroute(uid, node.now)
     assert len(node.jobs()) == 1
 
 
@@ -149,8 +147,10 @@ def test_a_person_may_force_a_series_and_only_that_one(node: Node) -> None:
     node.assembler.force_complete(forced, node.now)
     assert node.step(timedelta(seconds=1)).completed == 1
     assert (node.series(forced).completed_by, node.series(other).state) == ("forced", "receiving")
-    node.assembler.force_complete(forced, node.now)  # once more changes nothing
-    assert node.series(forced).state == "complete"
+    events = node.events()
+    with pytest.raises(PermanentError, match="complete already"):
+        node.assembler.force_complete(forced, node.now)
+    assert (node.series(forced).state, node.events()) == ("complete", events)
     with pytest.raises(PermanentError, match=r"there is no series 9\.9"):
         node.assembler.force_complete("9.9", node.now)
 
@@ -169,14 +169,14 @@ def test_a_broker_that_is_away_stops_nothing(node: Node, tmp_path: Path, rules: 
 
 def poison(monkeypatch: pytest.MonkeyPatch, description: str) -> None:
     """Make the routing of series of that description raise, as a defect in it would."""
-    real = assembler.route
+    real = planner.route
 
     def route(headers: dict[str, Any], *arguments: Any) -> Any:
         if headers.get("SeriesDescription") == description:
             raise ZeroDivisionError
         return real(headers, *arguments)
 
-    monkeypatch.setattr(assembler, "route", route)
+    monkeypatch.setattr(planner, "route", route)
 
 
 def test_a_series_that_raises_does_not_hold_up_the_others_and_is_tried_again(
@@ -212,6 +212,6 @@ def test_a_database_that_is_away_is_told_to_the_caller(node: Node, monkeypatch: 
         raise OperationalError("SELECT 1", {}, ConnectionError())
 
     node.receive(1)
-    monkeypatch.setattr(assembler, "route", away)
+    monkeypatch.setattr(planner, "route", away)
     with pytest.raises(OperationalError):
         node.step()

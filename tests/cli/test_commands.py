@@ -11,11 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from node.cli.main import main
+from node.registry.account_models import AuditEntry
+from node.registry.database import Registry
+from node.registry.intake import register
+from node.registry.migrate import upgrade
+from node.registry.series import complete_series, open_series
+from node.settings import load_configuration
 from pipelines.contract import DeviceError, WeightsError
 from pipelines.phantoms import generate
 from tests.conftest import REPOSITORY
+from tests.registry.arrivals import NOW, arrival
 
 DESIGN_VERBS = (
     *("serve", "listen", "worker", "dashboard", "upkeep", "run", "route", "send", "doctor"),
@@ -174,6 +182,41 @@ def test_jobs_are_listed_and_an_unknown_one_is_said(osteon: Osteon, tmp_path: Pa
     done = osteon("job", "retry", "17", "--data", str(tmp_path))
     assert done.returncode == 1
     assert "there is no job 17" in done.stderr
+
+
+def test_a_series_is_routed_again_by_rules_that_were_mended_and_forced_only_while_it_is_received(
+    osteon: Osteon, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "routing.yaml").write_text("rules: []\n")
+    where = ("--config", str(config), "--data", str(tmp_path))
+    registry = Registry(load_configuration(config, tmp_path, {}).database_url)
+    upgrade(registry)
+    with registry.transaction() as session:
+        register(session, [arrival(1)], NOW)
+    refused = osteon("route", "again", "1.1.1", *where)
+    assert (refused.returncode, "1.1.1: the series is still being received" in refused.stderr) == (1, True)
+    assert osteon("job", "complete", "1.1.1", *where).returncode == 0
+    with registry.transaction() as session:
+        (snapshot,) = open_series(session, 1)
+        complete_series(session, snapshot, "forced", NOW)
+    again = osteon("job", "complete", "1.1.1", *where)
+    assert (again.returncode, again.stdout) == (1, "")
+    assert "the series is complete already" in again.stderr
+    assert osteon("route", "again", "1.1.1", *where).stdout == "1.1.1: No rule matched.\n"
+    (config / "routing.yaml").write_text("rules: [{name: nm, pipeline: bone-scan, match: {Modality: NM}}]\n")
+    done = osteon("route", "again", "9.9", "1.1.1", *where)
+    assert done.stdout.splitlines() == [
+        "1.1.1: rule 'nm' asks for pipeline 'bone-scan'.",
+        "  job 1 (bone-scan) is made: queued",
+    ]
+    assert (done.returncode, "9.9: there is no series 9.9" in done.stderr) == (1, True)
+    done = osteon("route", "again", "1.1.1", *where)
+    assert (done.returncode, done.stdout.splitlines()[1]) == (0, "  job 1 (bone-scan) was there: queued")
+    with registry.reading() as session:
+        assert len(session.scalars(select(AuditEntry)).all()) == 3
+    registry.dispose()
 
 
 def test_a_database_that_is_away_and_a_folder_that_is_none_end_in_a_sentence(tmp_path: Path) -> None:

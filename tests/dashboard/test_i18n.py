@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from node.dashboard import i18n, marks
 from node.dashboard.i18n import Text, catalogue, choose, translate
 from node.registry.roles import Role
+from node.registry.series import COMPLETE_ALREADY, FILES_DELETED, STILL_RECEIVED
 from node.registry.states import DeliveryState, JobState, SeriesState
 from tests.dashboard.conftest import Site, post
 from tests.dashboard.strings import strings
@@ -49,6 +50,7 @@ HTTP_TITLES = {
 SPOKEN_BY_MACROS = {
     *("newer", "older", "back", "further", "console"),
     "the address of this page is damaged; start from the first page",
+    *(COMPLETE_ALREADY, STILL_RECEIVED, FILES_DELETED),
 }
 
 

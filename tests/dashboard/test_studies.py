@@ -1,4 +1,5 @@
-"""Studies and series that were received: lists, "Why not?", completing a series by hand, the same as JSON.
+"""Studies and series that were received: lists, "Why not?", a series completed or routed again by
+hand, the same as JSON.
 
 Series arrive through the node's own intake and assembler, so that their traces are those of a node.
 """
@@ -9,16 +10,17 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from node.assemble import planner
 from node.assemble.assembler import Assembler
 from node.assemble.explain import explain_received
-from node.assemble.rules import load_rules
+from node.assemble.rules import load_rules, parse_rules
 from node.registry.account_models import AuditEntry
 from node.registry.intake import register
 from node.registry.models import Series
 from node.storage import LocalStorage
-from tests.dashboard.conftest import NOW, Site, post
+from tests.dashboard.conftest import NOW, Site, csrf, post
 from tests.registry.arrivals import arrival
 
 BONE = {"Modality": "NM", "ImageType": ["ORIGINAL", "PRIMARY", "WHOLE BODY", "EMISSION"], "NumberOfFrames": 2,
@@ -56,7 +58,7 @@ def test_why_not_is_what_route_explain_says(received: Site, viewer: TestClient) 
     page = viewer.get("/series/1.1.1").text
     configuration = received.app.state.desk.configuration
     with received.registry.reading() as session:
-        trace = explain_received(session, load_rules(configuration), "1.1.1").as_json()
+        trace = explain_received(session, received.app.state.desk.storage, load_rules(configuration), "1.1.1").as_json()
     for rule in trace["routing"]["rules"]:
         assert f"rule {rule['rule']}, pipeline {rule['pipeline']}" in page
     assert "CR" in page
@@ -77,10 +79,65 @@ def test_a_series_is_taken_as_complete_by_hand_with_its_line_in_the_audit_trail(
         assert [(one.action, one.object) for one in entries] == [("series.complete", "series 1.2.1")]
 
 
+def test_a_series_that_is_complete_is_not_taken_as_complete_once_more(received: Site, operator: TestClient) -> None:
+    answer = post(operator, "/series/1.1.1/complete")
+    assert answer.status_code == 409
+    assert "the series is complete already; to have the rules asked once more, route it again" in answer.text
+    refused = operator.post("/api/v1/series/1.1.1/complete", headers={"X-CSRF-Token": csrf(operator, "/account")})
+    assert (refused.status_code, refused.json()["detail"][:30]) == (409, "the series is complete already")
+    with received.registry.reading() as session:
+        assert session.scalars(select(AuditEntry).where(AuditEntry.action == "series.complete")).all() == []
+
+
+def test_a_series_is_routed_again_by_mended_rules_and_the_page_says_what_came_of_it(
+    received: Site, viewer: TestClient, operator: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for page in ("/series/1.1.1", "/studies/1.1"):
+        assert "/series/1.1.1/route" not in viewer.get(page).text
+        assert "/series/1.1.1/route" in operator.get(page).text
+    assert "/series/1.2.1/route" not in operator.get("/series/1.2.1").text, "it is still being received"
+    assert post(viewer, "/series/1.1.1/route").status_code == 403
+    assert "No rule fires for it, so no job was made." in routed_again(operator, "1.1.1")
+    mended = parse_rules("rules: [{name: chest, pipeline: bone-scan, match: {Modality: CR}}]", Path("r.yaml"), [])
+    monkeypatch.setattr(planner, "load_rules", lambda _configuration: mended)
+    assert "Rule &#39;chest&#39; made job 1: queued." in routed_again(operator, "1.1.1")
+    assert "Rule &#39;chest&#39; has its job 1 already: queued." in routed_again(operator, "1.1.1")
+    answer = operator.post("/api/v1/series/1.1.1/route", headers={"X-CSRF-Token": csrf(operator, "/account")}).json()
+    assert answer["jobs"] == [
+        {"id": 1, "revision": 1, "pipeline": "bone-scan", "rule": "chest", "state": "queued", "made": False}
+    ]
+    with received.registry.reading() as session:
+        entries = session.scalars(select(AuditEntry).where(AuditEntry.action == "series.route").order_by(AuditEntry.id))
+        assert [(one.who, one.object, one.after["jobs"]) for one in entries] == [
+            ("otto", "series 1.1.1", made) for made in ([], [1], [], [])
+        ]
+
+
+def routed_again(operator: TestClient, uid: str) -> str:
+    """The page after the button was pressed."""
+    answer = post(operator, f"/series/{uid}/route")
+    assert answer.status_code == 303, answer.text
+    return operator.get(answer.headers["location"]).text
+
+
+def test_a_series_whose_files_are_deleted_has_no_button_and_is_refused_in_the_visitors_language(
+    received: Site, operator: TestClient
+) -> None:
+    with received.registry.transaction() as session:
+        session.execute(update(Series).where(Series.series_uid == "1.1.1").values(files_deleted_at=NOW))
+    assert "/series/1.1.1/route" not in operator.get("/series/1.1.1").text + operator.get("/studies/1.1").text
+    refused = post(operator, "/series/1.1.1/route")
+    assert (refused.status_code, "deleted by retention" in refused.text) == (409, True)
+    assert post(operator, "/series/1.2.1/route").status_code == 409
+    post(operator, "/language", language="zh", next="/")
+    assert "该序列的文件已按保留期限删除" in post(operator, "/series/1.1.1/route").text
+
+
 def test_what_is_unknown_is_not_found(received: Site, viewer: TestClient, operator: TestClient) -> None:
     for address in ("/series/9.9", "/studies/9.9", "/api/v1/series/9.9", "/api/v1/studies/9.9"):
         assert viewer.get(address).status_code == 404, address
-    assert post(operator, "/series/9.9/complete").status_code == 409
+    for action in ("complete", "route"):
+        assert post(operator, f"/series/9.9/{action}").status_code == 409
 
 
 def test_studies_and_series_as_json_hold_no_patient(received: Site, operator: TestClient) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from node.errors import PermanentError
 from node.registry.database import Registry
 from node.registry.intake import register
-from node.registry.models import OpenAssociation, Series
+from node.registry.models import Event, OpenAssociation, Series
 from node.registry.series import (
     complete_series,
     end_association,
@@ -79,6 +79,20 @@ def test_a_series_is_completed_once_and_forgets_associations_that_never_ended(re
 def test_forcing_a_series_that_is_not_there_is_refused(registry: Registry) -> None:
     with registry.transaction() as session, pytest.raises(PermanentError, match="there is no series"):
         force_complete(session, "1.2.3", NOW)
+
+
+def test_forcing_a_series_that_is_complete_is_refused_and_leaves_no_event(registry: Registry) -> None:
+    put(registry, arrival(1))
+    with registry.transaction() as session:
+        force_complete(session, "1.1.1", NOW)
+        (snapshot,) = open_series(session, 10)
+        assert snapshot.forced
+        assert complete_series(session, snapshot, "forced", NOW) is not None
+    with registry.transaction() as session, pytest.raises(PermanentError, match="complete already"):
+        force_complete(session, "1.1.1", NOW)
+    with registry.reading() as session:
+        kinds = list(session.scalars(select(Event.kind).order_by(Event.id)))
+        assert kinds == ["series.opened", "series.forced", "series.complete"]
 
 
 def test_series_of_one_study_completed_at_the_same_moment_see_each_other(registry: Registry) -> None:

@@ -1,4 +1,5 @@
-"""Studies and series for programs: lists, one study, one series and why it was routed so, completing a series."""
+"""Studies and series for programs: lists, one study, one series and why it was routed so; a series completed
+or routed again."""
 
 from __future__ import annotations
 
@@ -9,7 +10,9 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel
 
 from node.assemble.explain import explain_received
+from node.assemble.route_again import AskedJob
 from node.assemble.rules import load_rules
+from node.dashboard import routing
 from node.dashboard.api.description import PROBLEMS
 from node.dashboard.i18n import Text
 from node.dashboard.pages import job_actions
@@ -45,9 +48,21 @@ class SeriesList(BaseModel):
 
 
 class Completed(BaseModel):
-    """The series is taken as complete at the next step of upkeep; one that is complete stays so."""
+    """The series is taken as complete at the next step of upkeep."""
 
     series_uid: str
+
+
+class Rerouted(BaseModel):
+    """A series that was routed again: what the rules say of it, and the job of each that fires.
+
+    joined_to: the series that it is read together with, by that one's job; "" for most.
+    """
+
+    series_uid: str
+    summary: str
+    jobs: list[AskedJob]
+    joined_to: str
 
 
 @router.get("/studies", response_model=StudyList, summary="Studies that match, newest first, a page at a time")
@@ -90,7 +105,7 @@ def one_series(desk: AtDesk, who: AsViewer, series_uid: str) -> dict[str, Any]:
         view = series_view(session, series_uid)
         if view is None:
             raise HTTPException(404, Text("This node has no such series."))
-        explained = explain_received(session, load_rules(desk.configuration), series_uid).as_json()
+        explained = explain_received(session, desk.storage, load_rules(desk.configuration), series_uid).as_json()
     return {**asdict(view), "explained": explained}
 
 
@@ -99,3 +114,9 @@ def complete(desk: AtDesk, who: AsOperator, series_uid: str) -> Any:
     with desk.registry.transaction() as session:
         job_actions.complete_series(session, who, series_uid, desk.clock())
     return Completed(series_uid=series_uid)
+
+
+@router.post("/series/{series_uid}/route", response_model=Rerouted, summary="Route a complete series again")
+def route(desk: AtDesk, who: AsOperator, series_uid: str) -> Any:
+    """The rules as they are now are asked once more; an analysis of the same input is not made twice."""
+    return asdict(routing.route_series_again(desk, who, series_uid))

@@ -3,6 +3,7 @@
     retry, cancel, re-run, priority     node.registry.job_requests
     resend                              node.registry.deliveries
     complete a series                   node.registry.series
+    route a series again                node.assemble.route_again (by node.dashboard.routing)
 
 None of them talks to the broker: the sweep of the node finds what is queued within seconds.
 """
@@ -107,7 +108,7 @@ def resend_job(session: Session, who: Actor, job_id: int, now: datetime) -> int:
 
 
 def complete_series(session: Session, who: Actor, series_uid: str, now: datetime) -> None:
-    """Have a series taken as complete."""
+    """Have a series taken as complete that is still being received."""
     force_complete(session, series_uid, now)
     audited(session, who, "series.complete", f"series {series_uid}", None, {"forced": True}, now=now)
 

@@ -1,4 +1,7 @@
-"""Studies and series as they were received, also those that no rule wanted; one study, one series, and "Why not?"."""
+"""Studies and series as they were received, also those that no rule wanted; one study, one series, and "Why not?".
+
+What an operator may do: take a series as complete, have a complete one routed again.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
 from node.assemble.explain import explain_received
+from node.assemble.route_again import RoutedAgain
 from node.assemble.rules import load_rules
+from node.dashboard import routing
 from node.dashboard.i18n import N_, Text
 from node.dashboard.i18n import translate as _
 from node.dashboard.pages import job_actions
@@ -118,7 +123,7 @@ def one_series(request: Request, desk: AtDesk, who: AsViewer, series_uid: str) -
         patients = shown_patients(desk, who, session, [view.series.study_uid])
         if fragment_of(request) in ("", "why"):
             try:
-                trace = explain_received(session, load_rules(desk.configuration), series_uid).as_json()
+                trace = explain_received(session, desk.storage, load_rules(desk.configuration), series_uid).as_json()
             except ConfigurationError as error:
                 problem = str(error)
     values: dict[str, Any] = {
@@ -138,3 +143,24 @@ def complete(request: Request, desk: AtDesk, who: AsOperator, series_uid: str) -
         job_actions.complete_series(session, who, series_uid, desk.clock())
     said = _("The series is taken as complete; it is routed within seconds.")
     return desk.pages.done(request, f"/series/{series_uid}", said)
+
+
+@router.post("/series/{series_uid}/route")
+def route(request: Request, desk: AtDesk, who: AsOperator, series_uid: str) -> Response:
+    done = routing.route_series_again(desk, who, series_uid)
+    asked = any(job.made for job in done.jobs)
+    return desk.pages.done(request, f"/series/{series_uid}", _what_came(done), "good" if asked else "bad")
+
+
+def _what_came(done: RoutedAgain) -> str:
+    """A sentence for each job, or one that says why there is none."""
+    said = [_("It is read together with series {uid}, by one job.", uid=done.joined_to)] if done.joined_to else []
+    for job in done.jobs:
+        values = {"rule": job.rule, "id": job.id, "state": _(job.state)}
+        if job.made:
+            said.append(_("Rule '{rule}' made job {id}: {state}.", **values))
+        else:
+            said.append(_("Rule '{rule}' has its job {id} already: {state}. Retry it or run it again there.", **values))
+    return " ".join(said) or _(
+        "No rule fires for it, so no job was made. What the rules say of it, and why, stands below."
+    )
