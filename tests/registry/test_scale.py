@@ -27,6 +27,7 @@ from node.registry.jobs import due_jobs
 from node.registry.planning import due_waiting, job_key
 from node.registry.retention import series_with_files, stored_files, study_snapshot
 from node.registry.series import end_association, open_series, series_of_study
+from node.storage.spool import AssociationEnd
 from tests.fixtures.postgres import database
 from tests.fixtures.registry import migrated_postgres
 from tests.registry.arrivals import NOW, arrival
@@ -187,7 +188,7 @@ QUESTIONS: dict[str, Callable[[Registry], None]] = {
     "ingest of an instance of a new study": writing(lambda s: register(s, [NEW], NOW)),
     "ingest of an instance that is there already": writing(lambda s: register(s, [RESENT], NOW)),
     "open series": reading(lambda s: open_series(s, 1000)),
-    "the end of an association": writing(lambda s: end_association(s, "a1", NOW)),
+    "the end of an association": writing(lambda s: end_association(s, "a1", AssociationEnd.RELEASED, NOW)),
     "series of a study": reading(lambda s: series_of_study(s, 77)),
     "due jobs": reading(lambda s: due_jobs(s, NOW, 100)),
     "jobs that waited long enough": reading(lambda s: due_waiting(s, NOW, 100)),
