@@ -21,9 +21,10 @@ from sqlalchemy.orm import Session
 
 from node.registry import queries
 from node.registry.database import Registry
-from node.registry.deliveries import due_deliveries
+from node.registry.deliveries import due_deliveries, superseded_deliveries
 from node.registry.intake import register
 from node.registry.jobs import due_jobs
+from node.registry.models import Delivery, Job
 from node.registry.planning import due_waiting, job_key
 from node.registry.retention import series_with_files, stored_files, study_snapshot
 from node.registry.series import end_association, open_series, series_of_study
@@ -197,6 +198,12 @@ QUESTIONS: dict[str, Callable[[Registry], None]] = {
                             {"key": job_key("bone-scan", ["1.2"])})
     ),
     "due deliveries": reading(lambda s: due_deliveries(s, NOW, 100)),
+    "deliveries of a batch that are superseded": reading(
+        lambda s: superseded_deliveries(s, Delivery.id.in_(range(70, 102)))
+    ),
+    "waiting deliveries of a job's older revisions": reading(
+        lambda s: superseded_deliveries(s, Job.key == "k77", Delivery.state.in_(["pending", "failed"]))
+    ),
     "the overview": reading(lambda s: queries.overview(s, NOW)),
     "the first page of studies": reading(lambda s: queries.studies_page(s, 50)),
     "a later page of studies": reading(lambda s: queries.studies_page(s, 50, (LATE, 300))),
