@@ -4,7 +4,7 @@ DICOM has no "that was all". Four hints are used, the most certain first:
 
     forced                  a person said so
     expected count          the header promised a number of images, and exactly so many are there
-    association released    whoever sent it has hung up, and nothing came for a moment
+    association released    whoever sent it has hung up in good order, and nothing came for a moment
     quiet                   nothing came for long, whatever else is true
 
 A wrong guess is repaired, not prevented: a late instance reopens the series and makes a new revision.
@@ -42,7 +42,8 @@ def judge(series: SeriesSnapshot, settings: CompletionSettings, now: datetime) -
     A promised count (ImagesInAcquisition, NumberOfSeriesRelatedInstances) is a hint on both sides. Reached, it ends the
     wait as soon as no association is open, or after `released_quiet_s` if one stays open. Not reached, it rules the
     short quiet period out, because the sender probably broke off and will come back; only `quiet_s` helps then.
-    Exceeded, it was wrong (several acquisitions in one series) and counts for nothing.
+    Exceeded, it was wrong (several acquisitions in one series) and counts for nothing. An association that was aborted
+    or lost releases nothing, so what it sent waits for `quiet_s` as if it were still open.
     """
     if series.forced:
         return Completion(True, FORCED)

@@ -2,7 +2,8 @@
 
     inbox file --read--> Arrival --register (commit)--> row with storage key --adopt--> store     (inbox file gone)
                   \\-> unregistrable --> event (commit) --> refused/ with a reason beside it
-    inbox *.end --(no file of that association left)--> series are released --> association's records forgotten
+    inbox *.end --(no file of that association left)--> series are released or broken off --> association's records
+                                                        forgotten
 
 A file leaves the inbox last, after its row is committed, so a crash at any point repeats a step that changes nothing:
 the replay finds the row with the same digest and only moves the file. Identical resends are dropped the same way.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -40,6 +41,7 @@ from node.storage import SpoolFolders, Storage
 from node.storage.local import fsync_folder
 from node.storage.spool import (
     REASON_SUFFIX,
+    AssociationEnd,
     AssociationRecord,
     InboxEntry,
     ended_associations,
@@ -128,7 +130,7 @@ class Ingest:
             if self._book.refresh():
                 self._attributes = self._book.rules.attributes()
             # The ends first: whatever an ended association sent is then in the listing that follows.
-            ended = sorted(ended_associations(self._folders.inbox))
+            ended = ended_associations(self._folders.inbox)
             entries, strangers = self._entries()
             self._not_before = {name: due for name, due in self._not_before.items() if due > now}
             due = [entry for entry in entries if entry.path.name not in self._not_before]
@@ -141,7 +143,7 @@ class Ingest:
                     if not entry.path.exists():
                         del left[entry.path.name]
             busy = {entry.association for entry in left.values()}
-            over = [token for token in ended if token not in busy]
+            over = {token: how for token, how in ended.items() if token not in busy}
             report += IngestReport(associations_ended=self._end(over, now), backlog=len(due) > limit)
             return report
 
@@ -293,12 +295,12 @@ class Ingest:
             return 0
         return self._refuse(path, "its name is not one that the listener gives", now).refused
 
-    def _end(self, tokens: Sequence[str], now: datetime) -> int:
-        """Tell the series of associations that are over, then forget the associations."""
-        if tokens:
+    def _end(self, over: Mapping[str, AssociationEnd], now: datetime) -> int:
+        """Tell the series of associations that are over, in the order of their ends, then forget the associations."""
+        if over:
             with self._registry.transaction() as session:
-                for token in tokens:
-                    end_association(session, token, now)
-            for token in tokens:
+                for token, how in over.items():
+                    end_association(session, token, how, now)
+            for token in over:
                 forget_association(self._folders.inbox, token)
-        return len(tokens)
+        return len(over)

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from node.cli.main import config_options
 from node.registry import job_requests, queries
 from node.registry.database import Registry
-from node.registry.deliveries import resend_failed
+from node.registry.delivery_requests import resend_failed
 from node.registry.migrate import upgrade
 from node.registry.series import force_complete
 from node.settings import load_configuration

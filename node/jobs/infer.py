@@ -209,10 +209,12 @@ class JobRunner:
             held.progress(RUN_SHARE, "writing results")
             publication = publish(self._configuration, self._registry, self._storage, claim, findings, held)
         deliveries = self._complete(claim, held, publication)
+        if deliveries is None:
+            return Ended(Outcome.CANCELLED)
         self._enqueuer.deliveries(deliveries, claim.priority)
         return Ended(Outcome.DONE)
 
-    def _complete(self, claim: ClaimedJob, held: Held, publication: Publication) -> list[int]:
+    def _complete(self, claim: ClaimedJob, held: Held, publication: Publication) -> list[int] | None:
         with held.finishing(), self._registry.transaction() as session:
             return jobs.complete_job(
                 session, claim, self._clock(), publication.results, publication.deliveries, publication.summary

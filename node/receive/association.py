@@ -30,7 +30,7 @@ from node.receive.transport import WAIT_S, ReadAheadSocket, SpoolingUpperLayer
 from node.settings.model import ListenSettings
 from node.storage.local import SpoolFolders
 from node.storage.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from node.storage.spool import AssociationRecord
+from node.storage.spool import AssociationEnd, AssociationRecord
 
 CLOSING_S = 2.0
 """How long an association that is over may take to close its connection in good order."""
@@ -181,21 +181,22 @@ class InboundAssociation(Association):
         self._layer.join()
         self._line.release_resources()
         if self._reception is not None:
-            self._reception.end()
+            how = self._how_it_ended()
+            self._reception.end(how)
             log.info(
                 "association ended",
                 association=self._reception.record.token,
-                how=self._how_it_ended(),
+                how=how.value,
                 stored=self._reception.stored,
                 refused=self._reception.refused,
                 bytes=self._reception.bytes,
                 seconds=round(self._house.clock() - self._reception.record.opened_at, 3),
             )
 
-    def _how_it_ended(self) -> str:
+    def _how_it_ended(self) -> AssociationEnd:
         if self.is_released:
-            return "released"
-        return "lost" if self._layer.connection_lost else "aborted"
+            return AssociationEnd.RELEASED
+        return AssociationEnd.LOST if self._layer.connection_lost else AssociationEnd.ABORTED
 
 
 def padded_with_spaces(request: bytes) -> bytes:

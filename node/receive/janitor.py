@@ -14,10 +14,10 @@ import structlog
 
 from node.receive.liveness import ALIVE_SUFFIX, is_alive, process_of
 from node.storage.local import SpoolFolders
-from node.storage.spool import mark_ended
+from node.storage.spool import AssociationEnd, mark_ended
 
 ABANDONED_S = 60.0
-"""Age from which an unlocked `.new` mark belongs to no process that is just starting."""
+"""Age from which a `.new` or unfinished `.end` mark belongs to no process that is just writing it."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,19 +65,19 @@ def sweep_partials(spool: SpoolFolders, older_than_s: float, now: float) -> int:
         removed += 1
     if removed:
         log.info("partial files removed", count=removed)
-    _sweep_marks(spool.partial, now)
+    _sweep_marks(spool, now)
     return removed
 
 
 def mark_orphans(spool: SpoolFolders) -> list[str]:
-    """Mark associations as ended whose process was killed before it could; returns their tokens."""
+    """Mark associations as ended by a kill whose process could not do so any more; returns their tokens."""
     orphans = []
     for record in spool.inbox.glob("*.assoc"):
         token = record.stem
         if record.with_suffix(".end").exists() or is_alive(spool.partial, process_of(token)):
             continue
         if record.exists():
-            mark_ended(spool.inbox, token)
+            mark_ended(spool.inbox, token, AssociationEnd.KILLED)
             orphans.append(token)
     if orphans:
         log.warning("associations lost with their listener", count=len(orphans))
@@ -92,11 +92,11 @@ def _partial_files(spool: SpoolFolders) -> Iterator[tuple[Path, str]]:
         yield path, path.name.removeprefix(".").removesuffix(".assoc.partial")
 
 
-def _sweep_marks(folder: Path, now: float) -> None:
-    for path in folder.glob(f"*{ALIVE_SUFFIX}"):
-        if not is_alive(folder, path.stem):
+def _sweep_marks(spool: SpoolFolders, now: float) -> None:
+    for path in spool.partial.glob(f"*{ALIVE_SUFFIX}"):
+        if not is_alive(spool.partial, path.stem):
             path.unlink(missing_ok=True)
-    for path in folder.glob("*.new"):
+    for path in (*spool.partial.glob("*.new"), *spool.inbox.glob(".*.end.partial")):
         try:
             if now - path.stat().st_mtime > ABANDONED_S:
                 path.unlink()

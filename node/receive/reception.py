@@ -33,7 +33,7 @@ from node.storage.local import SpoolFolders, fsync_folder
 from node.storage.part10 import file_header
 from node.storage.peek import HEAD_BYTES, peek_uids
 from node.storage.protocol import is_valid_uid
-from node.storage.spool import AssociationRecord, instance_name, mark_ended, write_association
+from node.storage.spool import AssociationEnd, AssociationRecord, instance_name, mark_ended, write_association
 
 FREE_SPACE_INTERVAL_BYTES = 64 << 20
 """Free disk is looked at when an instance begins and again after so many bytes, so that no single one can fill it."""
@@ -126,12 +126,12 @@ class Reception:
         self.stored += 1
         self.bytes += incoming.size
 
-    def end(self) -> None:
-        """The association is over, however it ended: say so to whoever waits for it."""
+    def end(self, how: AssociationEnd) -> None:
+        """The association is over: say so, and how it ended, to whoever waits for it."""
         if not self._recorded:
             return
         try:
-            mark_ended(self._spool.inbox, self.record.token)
+            mark_ended(self._spool.inbox, self.record.token, how)
         except OSError as error:  # disk full: its series are then complete after the long quiet period
             log.warning("end not marked", association=self.record.token, error=error.strerror)
 

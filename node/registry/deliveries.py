@@ -3,6 +3,7 @@
     pending --claim--> sending --sent--> sent --verified--> verified
        ^                  |
        +--try_again, give_back_deliveries, expire_deliveries (worker lost)      --fail_delivery--> failed
+    pending or failed --a newer revision of its job is done--> superseded, and never sent
 
 Claims and leases work as for jobs (`node.registry.jobs`): one UPDATE per claim, a token of its own, and every
 outcome is written only where the token still stands. `next_attempt_at` is the next attempt to send while pending,
@@ -12,18 +13,17 @@ finished rows out of the way of the index that is asked all the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, case, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, CursorResult, and_, case, func, select, update
+from sqlalchemy.orm import Session, aliased
 
-from node.errors import PermanentError
 from node.registry.events import add_event
 from node.registry.models import Delivery, Job, PausedDestination, Result, Study
-from node.registry.states import DELIVERY_MOVES, DeliveryState, check_move
+from node.registry.states import DELIVERY_MOVES, DeliveryState, JobState, check_move
 from node.registry.text import storable
 
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -89,6 +89,18 @@ class ClaimedDelivery:
     files_deleted_at: datetime | None
 
 
+@dataclass(frozen=True)
+class SupersededDelivery:
+    """A delivery whose result the finished revision `by_revision` of the same analysis has replaced."""
+
+    id: int
+    state: DeliveryState
+    destination: str
+    job_id: int
+    study_id: int
+    by_revision: int
+
+
 def plan_deliveries(
     session: Session, result_ids: Mapping[str, int], planned: Sequence[PlannedDelivery], now: datetime
 ) -> list[int]:
@@ -127,10 +139,40 @@ def move_delivery(
     return cast(CursorResult[Any], session.execute(statement)).rowcount == 1
 
 
+def superseded_deliveries(session: Session, *which: ColumnElement[bool]) -> list[SupersededDelivery]:
+    """Those deliveries, of `Delivery` and its `Job`, of whose job a newer revision is done; in the order of their ids.
+
+    One that failed, was refused or called off replaces nothing.
+    """
+    newer = aliased(Job)
+    rows = session.execute(
+        select(*(Delivery.id, Delivery.state, Delivery.destination, Job.id, Job.study_id), func.max(newer.revision))
+        .join(Result, Result.id == Delivery.result_id)
+        .join(Job, Job.id == Result.job_id)
+        .join(newer, and_(newer.key == Job.key, newer.revision > Job.revision, newer.state == JobState.DONE.value))
+        .where(*which)
+        .group_by(Delivery.id, Job.id)
+        .order_by(Delivery.id)
+    )
+    return [SupersededDelivery(row[0], DeliveryState(row[1]), *row[2:]) for row in rows]
+
+
+def end_superseded(session: Session, superseded: Iterable[SupersededDelivery], now: datetime) -> None:
+    """End deliveries that wait or failed without sending them: the archive's newest object must not be outdated."""
+    for one in superseded:
+        reason = f"Superseded by revision {one.by_revision}, so it is not sent."
+        values = {"next_attempt_at": NEVER, "last_error": reason}
+        if move_delivery(session, one.id, one.state, DeliveryState.SUPERSEDED, **values):
+            add_event(session, now, "delivery.superseded", reason, study_id=one.study_id, job_id=one.job_id,
+                      delivery_id=one.id, data={"destination": one.destination})  # fmt: skip
+
+
 def claim_deliveries(
     session: Session, delivery_id: int, token: str, now: datetime, lease_s: float, limit: int
 ) -> list[ClaimedDelivery]:
     """Take a due delivery, and with it others that are due at the same destination, for one association.
+
+    What a newer revision has superseded meanwhile is ended instead.
 
     Returns
     -------
@@ -156,7 +198,11 @@ def claim_deliveries(
     candidates = list(session.scalars(due))
     if delivery_id not in candidates:
         return []
+    superseded = {one.id: one for one in superseded_deliveries(session, Delivery.id.in_(candidates))}
     for candidate in sorted(candidates):  # always in one order, or two workers could deadlock on PostgreSQL
+        if candidate in superseded:
+            end_superseded(session, [superseded[candidate]], now)
+            continue
         move_delivery(
             session,
             candidate,
@@ -322,45 +368,6 @@ def count_due_deliveries(session: Session, now: datetime) -> int:
         .where(Delivery.state == DeliveryState.PENDING.value, Delivery.next_attempt_at <= now, NOT_PAUSED)
     )
     return session.scalar(due) or 0
-
-
-def resend(session: Session, delivery_id: int, now: datetime) -> None:
-    """Send a delivery (again), at a person's wish, with all its attempts; one being sent raises PermanentError."""
-    row = session.get(Delivery, delivery_id)
-    if row is None:
-        raise PermanentError(f"there is no delivery {delivery_id}")
-    old = DeliveryState(row.state)
-    fresh = {"attempts": 0, "next_attempt_at": now, "last_error": ""}
-    if old is DeliveryState.PENDING:
-        statement = update(Delivery).where(Delivery.id == delivery_id, Delivery.state == old.value).values(**fresh)
-        changed = cast(CursorResult[Any], session.execute(statement)).rowcount == 1
-    else:
-        if old is DeliveryState.SENDING:
-            raise PermanentError(f"delivery {delivery_id} is being sent right now; wait for its outcome")
-        changed = move_delivery(
-            session, delivery_id, old, DeliveryState.PENDING, sent_at=None, verified_at=None, **fresh
-        )
-    if not changed:
-        raise PermanentError(f"delivery {delivery_id} was {old} a moment ago and has just changed; look again")
-    add_event(
-        session,
-        now,
-        "delivery.resend",
-        f"A person asked to send it to {row.destination} again.",
-        job_id=row.result.job_id,
-        delivery_id=delivery_id,
-    )
-
-
-def resend_failed(session: Session, destination: str, now: datetime) -> list[int]:
-    """Send everything again that failed at a destination, at a person's wish; returns the ids."""
-    failed = select(Delivery.id).where(
-        Delivery.state == DeliveryState.FAILED.value, Delivery.destination == destination
-    )
-    ids = list(session.scalars(failed.order_by(Delivery.id)))
-    for delivery_id in ids:
-        resend(session, delivery_id, now)
-    return ids
 
 
 def expire_delivery_holders(session: Session, prefix: str, now: datetime) -> int:

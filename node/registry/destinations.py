@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from node.registry.audit import Actor, audited
-from node.registry.deliveries import resend_failed
+from node.registry.delivery_requests import resend_failed
 from node.registry.events import add_event
 from node.registry.models import Delivery, Event, PausedDestination, Result
 from node.registry.states import DeliveryState
@@ -71,7 +71,7 @@ def resume(session: Session, who: Actor, name: str, now: datetime) -> bool:
 
 
 def resend_all_failed(session: Session, who: Actor, name: str, now: datetime) -> int:
-    """Send everything again that failed at a destination; returns how much that is."""
+    """Send everything again that failed at a destination and was not superseded; returns how much that is."""
     ids = resend_failed(session, name, now)
     if ids:
         audited(session, who, "destination.resend", f"destination {name}", after={"deliveries": len(ids)}, now=now)

@@ -21,10 +21,10 @@ from sqlalchemy import ColumnElement, CursorResult, func, select, update
 from sqlalchemy.orm import Session
 
 from node.errors import OsteonError
-from node.registry.deliveries import PlannedDelivery, plan_deliveries
+from node.registry.deliveries import PlannedDelivery, end_superseded, plan_deliveries, superseded_deliveries
 from node.registry.events import add_event
-from node.registry.models import Job, Result
-from node.registry.states import JOB_MOVES, JobState, check_move
+from node.registry.models import Delivery, Job, Result
+from node.registry.states import JOB_MOVES, DeliveryState, JobState, check_move
 from node.registry.text import storable
 
 _SWEEP_LIMIT = 500  # rows per sweep: a transaction stays short, and the next sweep is seconds away
@@ -187,19 +187,26 @@ def complete_job(
     results: Sequence[NewResult],
     deliveries: Sequence[PlannedDelivery],
     summary: dict[str, Any],
-) -> list[int]:
-    """End a job well: results, deliveries and state in this one transaction.
+) -> list[int] | None:
+    """End a job well: results, deliveries and state in this one transaction; one that is to stop is cancelled.
+
+    What older revisions have not delivered yet is superseded in it too.
 
     Returns
     -------
-    list of int
-        Ids of the deliveries that are now pending.
+    list of int, or None
+        Ids of the new deliveries; None if the job was cancelled, and nothing registered.
 
     Raises
     ------
     LeaseLost
         If another worker may have the job by now; nothing must be committed.
     """
+    # Locked until the end of the transaction: whoever asks for a stop after this finds the job done.
+    session.execute(select(Job.id).where(Job.id == claim.id).with_for_update())
+    if cancel_requested(session, claim):
+        stop_cancelled(session, claim, now)
+        return None
     _release(
         session,
         claim,
@@ -229,6 +236,8 @@ def complete_job(
     session.add_all(rows.values())
     session.flush()
     ids = plan_deliveries(session, {uid: row.id for uid, row in rows.items()}, deliveries, now)
+    unsent = Delivery.state.in_([DeliveryState.PENDING.value, DeliveryState.FAILED.value])
+    end_superseded(session, superseded_deliveries(session, Job.key == claim.key, unsent), now)
     add_event(
         session,
         now,

@@ -96,7 +96,8 @@ class Series(Base):
     headers: the attributes that rules may ask for, of the first instance (keyword -> JSON value).
     content_revision: grows with every instance that changes the content, so that a job knows whether its input moved.
     open_association: the association that sent last; all that are still open stand in `OpenAssociation`.
-    association_released_at: when the last open association ended; None while one is open.
+    association_released_at: when the last open association was released; None while one is open, and where the last
+    one was aborted or lost.
     completed_by: why it was judged complete ("expected count", "association released", "quiet", "forced").
     routing: the trace of the last routing (see node.assemble), with the rules that fired.
     """

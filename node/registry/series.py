@@ -18,6 +18,15 @@ from node.errors import PermanentError
 from node.registry.events import add_event
 from node.registry.models import OpenAssociation, Series, Study
 from node.registry.states import SERIES_MOVES, SeriesState, check_move
+from node.storage.spool import AssociationEnd
+
+_BROKEN_OFF = {
+    AssociationEnd.ABORTED: "The association that sent it was aborted before it was released",
+    AssociationEnd.LOST: "The connection was lost before the association that sent it was released",
+    AssociationEnd.KILLED: "The listener was gone before the association that sent it was released",
+    AssociationEnd.UNKNOWN: "How the association that sent it ended is not known",
+}
+"""Ends after which images may be missing, as the series' events tell of them."""
 
 COMPLETE_ALREADY = "the series is complete already; to have the rules asked once more, route it again"
 STILL_RECEIVED = "the series is still being received; it is routed once it is complete"
@@ -27,7 +36,7 @@ FILES_DELETED = "the files of the series were deleted by retention; send it to t
 
 @dataclass(frozen=True)
 class SeriesSnapshot:
-    """What completion is judged from. released_at: when the last association ended; None while one is open."""
+    """What completion is judged from. released_at: as `Series.association_released_at`."""
 
     id: int
     study_id: int
@@ -85,10 +94,17 @@ def open_series(session: Session, limit: int) -> list[SeriesSnapshot]:
     return [SeriesSnapshot(*row) for row in session.execute(statement)]
 
 
-def end_association(session: Session, token: str, ended_at: datetime) -> int:
-    """Say that an association is over; returns how many series it had sent to and was still open for."""
+def end_association(session: Session, token: str, how: AssociationEnd, ended_at: datetime) -> int:
+    """Say that an association is over; returns how many series it had sent to and was still open for.
+
+    Only a clean release is one to a series: after any other end its rest may be missing, so that it waits for the long
+    quiet period unless another association, the sender's next attempt for one, is released after this end.
+    """
     rows = list(session.scalars(select(OpenAssociation.series_id).where(OpenAssociation.token == token)))
     session.execute(delete(OpenAssociation).where(OpenAssociation.token == token))
+    if how is not AssociationEnd.RELEASED:
+        _tell_broken_off(session, rows, how, ended_at)
+        return len(rows)
     still_open = select(OpenAssociation.series_id)
     session.execute(
         update(Series)
@@ -97,6 +113,13 @@ def end_association(session: Session, token: str, ended_at: datetime) -> int:
         .execution_options(synchronize_session=False)
     )
     return len(rows)
+
+
+def _tell_broken_off(session: Session, series_ids: list[int], how: AssociationEnd, ended_at: datetime) -> None:
+    for series_id, study_id in session.execute(select(Series.id, Series.study_id).where(Series.id.in_(series_ids))):
+        add_event(session, ended_at, "series.broken_off", f"{_BROKEN_OFF[how]}; images may be missing, so the rest "
+                  "is waited for until the long quiet period is over.", level="warning", study_id=study_id,
+                  series_id=series_id, data={"how": how.value})  # fmt: skip
 
 
 def complete_series(session: Session, snapshot: SeriesSnapshot, by: str, now: datetime) -> SeriesFacts | None:

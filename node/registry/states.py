@@ -41,6 +41,7 @@ class DeliveryState(StrEnum):
     SENT = "sent"
     VERIFIED = "verified"
     FAILED = "failed"
+    SUPERSEDED = "superseded"
 
 
 SERIES_MOVES: dict[SeriesState, frozenset[SeriesState]] = {
@@ -63,12 +64,14 @@ JOB_MOVES: dict[JobState, frozenset[JobState]] = {
 }
 
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.FAILED}),
+    # -> superseded: a newer revision of the same analysis is done, so the result is not sent any more.
+    DeliveryState.PENDING: frozenset({DeliveryState.SENDING, DeliveryState.FAILED, DeliveryState.SUPERSEDED}),
     # sending -> pending: the attempt failed, or its lease ran out, and another is due later.
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.PENDING, DeliveryState.FAILED}),
     DeliveryState.SENT: frozenset({DeliveryState.VERIFIED, DeliveryState.PENDING}),
     DeliveryState.VERIFIED: frozenset({DeliveryState.PENDING}),
-    DeliveryState.FAILED: frozenset({DeliveryState.PENDING}),
+    DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.SUPERSEDED}),
+    DeliveryState.SUPERSEDED: frozenset(),
 }
 
 OPEN_JOB_STATES = (JobState.WAITING, JobState.QUEUED, JobState.RUNNING)

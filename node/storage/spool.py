@@ -2,7 +2,7 @@
 
     inbox/<association>.assoc              JSON, written durably before the association's first acknowledgement
     inbox/<SOP instance UID>~<association>~<number>.dcm   one acknowledged instance (DICOM Part 10)
-    inbox/<association>.end                empty, the association is over (released, aborted or lost)
+    inbox/<association>.end                one word, the association is over and how it ended (see `AssociationEnd`)
 
 Only the name of an instance and its bytes are durable promises; who sent it is told by the association's record.
 The listener writes here, `node.assemble` reads and empties. After a crash the folder alone is enough to go on.
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from node.storage.local import fsync_folder
@@ -32,6 +32,19 @@ class AssociationRecord:
     called_aet: str
     peer_address: str
     opened_at: float
+
+
+class AssociationEnd(StrEnum):
+    """How an association ended; only a released one said itself that it had sent all it wanted to.
+
+    UNKNOWN stands for marks without a word: older versions wrote them, and so does a power cut.
+    """
+
+    RELEASED = "released"
+    ABORTED = "aborted"
+    LOST = "lost"
+    KILLED = "killed"
+    UNKNOWN = ""
 
 
 @dataclass(frozen=True)
@@ -81,15 +94,32 @@ def read_association(inbox: Path, token: str) -> AssociationRecord | None:
         return None
 
 
-def mark_ended(inbox: Path, token: str) -> None:
-    """Say that the association is over. Not fsynced: a lost mark only delays completion to its quiet period."""
-    (inbox / f"{token}.end").touch()
+def mark_ended(inbox: Path, token: str, how: AssociationEnd) -> None:
+    """Say that the association is over, and how; OSError if the disk fails.
+
+    Not fsynced: a lost or empty mark only delays completion to its quiet period. Renamed into place, so that nobody
+    reads half a mark, from a name of this process, because several may find the same listener dead.
+    """
+    partial = inbox / f".{token}.{os.getpid()}.end.partial"
+    try:
+        partial.write_text(how.value, encoding="ascii")
+        partial.replace(inbox / f"{token}.end")
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
-def ended_associations(inbox: Path) -> Iterator[str]:
-    """Tokens of the associations that are over."""
-    for path in inbox.glob("*.end"):
-        yield path.stem
+def ended_associations(inbox: Path) -> dict[str, AssociationEnd]:
+    """Token -> how it ended, of the associations that are over, in the order of their ends."""
+    marks = sorted((path.stat().st_mtime_ns, path.stem, _read_end(path)) for path in inbox.glob("*.end"))
+    return {token: how for _, token, how in marks}
+
+
+def _read_end(mark: Path) -> AssociationEnd:
+    try:
+        return AssociationEnd(mark.read_text(encoding="ascii").strip())
+    except (OSError, ValueError):  # no word of ours, or no text at all
+        return AssociationEnd.UNKNOWN
 
 
 def forget_association(inbox: Path, token: str) -> None:

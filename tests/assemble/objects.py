@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from node.settings import Configuration, load_configuration
 from node.settings.load import REPOSITORY_CONFIG
 from node.storage import SpoolFolders
-from node.storage.spool import AssociationRecord, instance_name, mark_ended, write_association
+from node.storage.spool import AssociationEnd, AssociationRecord, instance_name, mark_ended, write_association
 from tests.fixtures.running_node import write_configuration
 
 ROOT = "1.2.826.0.1.3680043.10.1"
@@ -118,9 +118,9 @@ class Inbox:
         os.utime(path, (at.timestamp() + self.count / 1000, at.timestamp() + self.count / 1000))
         return path
 
-    def end(self, token: str = "a1") -> None:
+    def end(self, token: str = "a1", how: AssociationEnd = AssociationEnd.RELEASED) -> None:
         """The association is over."""
-        mark_ended(self.path, token)
+        mark_ended(self.path, token, how)
 
     def left(self) -> list[str]:
         """Names of all files that are still here."""

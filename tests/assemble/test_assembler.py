@@ -21,6 +21,7 @@ from node.registry.models import Event, Series
 from node.registry.planning import job_key
 from node.registry.series import end_association
 from node.storage import LocalStorage
+from node.storage.spool import AssociationEnd
 from tests.assemble.assembling import INSTALLED, QUIET, Node
 from tests.assemble.objects import configure
 
@@ -47,7 +48,7 @@ def test_a_series_is_completed_routed_and_queued_and_the_worker_woken_after_the_
 def test_a_released_association_completes_sooner(node: Node) -> None:
     node.receive(1)
     with node.registry.transaction() as session:
-        end_association(session, "a1", node.now)
+        end_association(session, "a1", AssociationEnd.RELEASED, node.now)
     assert not node.step(timedelta(seconds=4))
     assert node.step(timedelta(seconds=1)).completed == 1
 

@@ -47,6 +47,7 @@ TABLE = {
     "something came long ago, just released": (series(30, 1), waits(4)),
     "released once, but another association is open": (series(10, 10, open_associations=1), waits(50)),
     "quiet, although the association never ended": (series(60, None, open_associations=1), done(QUIET)),
+    "the only association was aborted or lost: as if it were open": (series(10, None), waits(50)),
     "nearly quiet": (series(59, None), waits(1)),
     "promised count reached and released": (series(0, 0, count=16, expected=16), done(EXPECTED_COUNT)),
     "promised count reached, association open": (

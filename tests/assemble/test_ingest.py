@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from node.registry.database import Registry
 from node.registry.models import Event, Instance, OpenAssociation, Series, Study
 from node.settings import Configuration
 from node.storage import LocalStorage
+from node.storage.spool import AssociationEnd
 from tests.assemble.objects import NOW, ROOT, Inbox, configure, data_set, part10
 
 
@@ -234,6 +236,45 @@ def test_series_are_open_until_every_association_that_sent_to_them_is_over(
     ingest.step(NOW + timedelta(seconds=2))
     assert the_series(sqlite_registry).association_released_at == NOW + timedelta(seconds=2)
     assert inbox.left() == []
+
+
+def test_a_lost_association_does_not_release_its_series_and_the_series_tells_so(
+    ingest: Ingest, inbox: Inbox, sqlite_registry: Registry
+) -> None:
+    inbox.put(data_set(1), "a1")
+    inbox.end("a1", AssociationEnd.LOST)
+    assert ingest.step(NOW) == IngestReport(new=1, associations_ended=1)
+    assert the_series(sqlite_registry).association_released_at is None
+    assert events(sqlite_registry) == ["series.opened", "series.broken_off"]
+    assert inbox.left() == []
+
+
+def test_an_empty_mark_of_an_older_version_ends_the_association_without_releasing_its_series(
+    ingest: Ingest, inbox: Inbox, sqlite_registry: Registry
+) -> None:
+    inbox.put(data_set(1), "a1")
+    (inbox.path / "a1.end").touch()
+    assert ingest.step(NOW) == IngestReport(new=1, associations_ended=1)
+    assert the_series(sqlite_registry).association_released_at is None
+    with sqlite_registry.reading() as session:
+        assert not session.scalars(select(OpenAssociation)).all()
+    assert inbox.left() == []
+
+
+def test_of_two_ends_found_at_once_the_later_one_decides(
+    ingest: Ingest, inbox: Inbox, sqlite_registry: Registry
+) -> None:
+    """Names are no order: here the attempt that was released comes first by name and last by time."""
+    for series, ends in ((1, {"b1": AssociationEnd.LOST, "a1": AssociationEnd.RELEASED}),
+                         (2, {"c1": AssociationEnd.RELEASED, "d1": AssociationEnd.LOST})):  # fmt: skip
+        for later, (token, how) in enumerate(ends.items()):
+            inbox.put(data_set(later + 1, series), token)
+            inbox.end(token, how)
+            os.utime(inbox.path / f"{token}.end", (later, later))
+    ingest.step(NOW)
+    with sqlite_registry.reading() as session:
+        released = session.scalars(select(Series.association_released_at).order_by(Series.series_uid)).all()
+    assert released == [NOW, None]
 
 
 def test_an_association_ends_only_after_its_last_instance_is_registered(

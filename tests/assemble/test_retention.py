@@ -49,6 +49,9 @@ FINISHED = {
     "a failed revision superseded by a delivered one": study(
         job(JobState.FAILED, results=0), job(JobState.DONE, "sent", revision=2)
     ),
+    "deliveries that a delivered revision superseded": study(
+        job(JobState.DONE, "sent", "superseded"), job(JobState.DONE, "sent", revision=2)
+    ),
     "a failed delivery superseded by a delivered revision": study(
         job(JobState.DONE, "failed"), job(JobState.DONE, "sent", revision=2)
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from node.jobs.heartbeat import Heartbeat, utc_now
 from node.jobs.infer import JobRunner, Outcome
 from node.jobs.publish import planned_deliveries
 from node.registry.database import Registry
+from node.registry.job_requests import rerun_as_new_revision
 from node.registry.jobs import NewResult, claim_job, complete_job
 from node.registry.migrate import upgrade
 from node.registry.models import Result
@@ -109,10 +110,13 @@ def finish_job(
     """Finish a job, so that SEG, SR and SC wait for the given destinations."""
     left = list(analysed)
 
-    def finish(*destinations: Destination, wanted: tuple[str, ...] = ()) -> MadeJob:
+    def finish(*destinations: Destination, wanted: tuple[str, ...] = (), revises: MadeJob | None = None) -> MadeJob:
         done = left.pop(0)
         made = make_job(registry, storage, tmp_path / "arriving", destinations=wanted, scan=done.scan)
         now = datetime.now(UTC)
+        if revises is not None:
+            with registry.transaction() as session:
+                made = replace(made, job_id=rerun_as_new_revision(session, revises.job_id, now))
         for result in done.results:
             copy = shutil.copyfile(done.store / result.storage_key, tmp_path / "copy")
             storage.adopt(copy, result.storage_key)

@@ -21,7 +21,7 @@ from node.deliver.scu import RESULT_CLASSES
 from node.errors import PermanentError
 from node.jobs.heartbeat import Heartbeat
 from node.loopback import free_port
-from node.registry import deliveries
+from node.registry import deliveries, delivery_requests
 from node.registry.database import Registry
 from node.registry.deliveries import claim_deliveries, expire_deliveries
 from node.registry.models import Delivery, Event, Result
@@ -137,12 +137,30 @@ def test_a_person_can_send_again_what_failed_and_what_was_sent(
     sending.send_due()
     archive.statuses.clear()
     with registry.transaction() as session:
-        again = deliveries.resend_failed(session, "pacs", now())
-        deliveries.resend(session, sending.rows()[("seg", "pacs")].id, now())
+        again = delivery_requests.resend_failed(session, "pacs", now())
+        delivery_requests.resend(session, sending.rows()[("seg", "pacs")].id, now())
     assert again == [sending.rows()[("sr", "pacs")].id]
     assert sending.send_due() == 2
     assert set(sending.states().values()) == {"sent"}
     assert len(set(archive.uids())) == 3 and len(archive.uids()) == 4, "the same objects, not twins"
+
+
+def test_an_archive_that_comes_back_gets_the_newest_revision_and_no_older_one_after_it(
+    finish_job: FinishJob, sender: Callable[..., Sender], registry: Registry
+) -> None:
+    port = free_port()
+    pacs = destination(port)
+    first = finish_job(pacs)
+    sending = sender(pacs, first_retry_s=3600, max_backoff_s=3600)
+    assert sending.send_due() == 3
+    second = finish_job(pacs, revises=first)
+    with running_archive(Archive(), port) as archive:
+        sending.send_due()
+        sending.later_s = 2 * 3600
+        sending.send_due()
+    with registry.reading() as session:
+        made = set(session.scalars(select(Result.sop_uid).where(Result.job_id == second.job_id, Result.kind != "png")))
+    assert set(archive.uids()) == made and len(archive.uids()) == 3
 
 
 def test_what_is_being_sent_cannot_be_sent_again_at_the_same_time(
@@ -154,7 +172,7 @@ def test_what_is_being_sent_cannot_be_sent_again_at_the_same_time(
     with registry.transaction() as session:
         assert claim_deliveries(session, first, "d/1", now(), 60, 1)
     with pytest.raises(PermanentError, match="being sent"), registry.transaction() as session:
-        deliveries.resend(session, first, now())
+        delivery_requests.resend(session, first, now())
 
 
 def test_a_destination_that_left_the_configuration_fails_with_a_sentence(

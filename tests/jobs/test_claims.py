@@ -191,6 +191,23 @@ def test_a_job_that_is_to_stop_is_never_queued_again(registry: Registry, queue_j
     assert job(registry, claimed.id).state == "cancelled"
 
 
+def test_a_job_that_is_to_stop_publishes_nothing_however_far_it_came(registry: Registry, queue_job: Queue) -> None:
+    claimed = must_claim(registry, queue_job().job_id)
+    result = NewResult("seg", "1.2.3", "1.2", "1.4", "results/x/1.2.3.seg.dcm", "0" * 64, 10)
+    with registry.transaction() as session:
+        job_requests.cancel_job(session, claimed.id, later(0))
+    with registry.transaction() as session:
+        planned = [PlannedDelivery("1.2.3", "pacs")]
+        assert jobs.complete_job(session, claimed, later(0), [result], planned, {}) is None
+    assert (job(registry, claimed.id).state, job(registry, claimed.id).reason) == (
+        "cancelled",
+        "Cancelled by a person.",
+    )
+    with registry.reading() as session:
+        assert not session.scalars(select(Result)).all()
+        assert not session.scalars(select(Delivery)).all()
+
+
 def test_retry_gives_a_failed_job_all_its_attempts_and_refuses_a_done_one(registry: Registry, queue_job: Queue) -> None:
     failed, done = (must_claim(registry, queue_job().job_id) for _ in range(2))
     with registry.transaction() as session:

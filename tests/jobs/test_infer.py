@@ -11,15 +11,17 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import dcmread
 from sqlalchemy import delete, select, update
 
+from node.jobs import infer
 from node.jobs.app import Enqueuer
 from node.jobs.heartbeat import Heartbeat
 from node.jobs.infer import MAX_RETRY_BACKOFF_S, JobRunner, Outcome, retry_pause_s, store_pause_s
-from node.jobs.publish import planned_deliveries
+from node.jobs.publish import planned_deliveries, publish
 from node.registry import job_requests, jobs
 from node.registry.database import Registry
 from node.registry.jobs import NewResult
@@ -334,6 +336,22 @@ def test_a_running_job_stops_when_a_person_asks(registry: Registry, runner: Runn
     made = queue_job("slow 30")
     assert runner(Cancelling).run(made.job_id).outcome is Outcome.CANCELLED
     assert job(registry, made.job_id).state == "cancelled"
+
+
+def test_a_job_cancelled_while_its_results_are_written_delivers_nothing(
+    registry: Registry, runner: Runner, queue_job: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def publish_and_cancel(*arguments: Any) -> infer.Publication:
+        publication = publish(*arguments)
+        with registry.transaction() as session:
+            job_requests.cancel_job(session, made.job_id, datetime.now(UTC))
+        return publication
+
+    made = queue_job()
+    monkeypatch.setattr(infer, "publish", publish_and_cancel)
+    assert runner().run(made.job_id).outcome is Outcome.CANCELLED
+    assert job(registry, made.job_id).state == "cancelled"
+    assert results(registry, made.job_id) == []
 
 
 def test_a_draining_worker_starts_nothing(

@@ -23,7 +23,7 @@ from node.receive.port import open_port
 from node.receive.reception import SpoolRules
 from node.settings import Configuration, Settings
 from node.storage.local import SpoolFolders
-from node.storage.spool import InboxEntry, parse_instance_name
+from node.storage.spool import InboxEntry, ended_associations, parse_instance_name
 
 WAIT_S = 30.0
 
@@ -64,7 +64,7 @@ class Running:
         return [json.loads(path.read_text()) for path in self.spool.inbox.glob("*.assoc")]
 
     def ended(self) -> set[str]:
-        return {path.stem for path in self.spool.inbox.glob("*.end")}
+        return set(ended_associations(self.spool.inbox))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from node.storage.spool import AssociationEnd, ended_associations
 from tests.receive.listening import Running, listening, make_configuration, wait_until
 from tests.receive.raw_peer import (
     ABORT,
@@ -103,6 +104,24 @@ def test_an_abort_keeps_what_was_acknowledged_and_ends_the_association(node: Run
     assert [entry.sop_instance_uid for entry in node.instances()] == ["1.2.3"]
     assert node.partials() == []
     assert echoes(node.port)
+
+
+def test_the_mark_says_whether_the_association_was_released_aborted_or_lost(node: Running) -> None:
+    for number, (way_out, how) in enumerate(
+        [
+            (RawPeer.release, AssociationEnd.RELEASED),
+            (RawPeer.abort, AssociationEnd.ABORTED),
+            (lambda _peer: None, AssociationEnd.LOST),
+        ],
+        start=1,
+    ):
+        with RawPeer(node.port) as peer:
+            peer.associate(CONTEXTS)
+            assert peer.store(1, CT, f"1.2.{number}", small_data_set(sop_instance=f"1.2.{number}")) == 0
+            way_out(peer)
+        wait_until("the end mark", lambda count=number: len(node.ended()) == count)
+        (entry,) = [entry for entry in node.instances() if entry.sop_instance_uid == f"1.2.{number}"]
+        assert ended_associations(node.spool.inbox)[entry.association] is how
 
 
 def test_a_sender_that_stalls_in_mid_instance_is_aborted_after_the_dimse_timeout(tmp_path: Path) -> None:

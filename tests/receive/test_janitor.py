@@ -13,7 +13,14 @@ import pytest
 from node.receive.janitor import mark_orphans, sweep_partials
 from node.receive.liveness import LivingProcess, is_alive, process_of
 from node.storage.local import SpoolFolders
-from node.storage.spool import AssociationRecord, instance_name, mark_ended, write_association
+from node.storage.spool import (
+    AssociationEnd,
+    AssociationRecord,
+    ended_associations,
+    instance_name,
+    mark_ended,
+    write_association,
+)
 
 HOUR_S = 3600.0
 
@@ -60,9 +67,12 @@ def test_associations_of_the_dead_are_marked_as_ended_once_and_those_of_the_livi
     open_token = living.new_token()
     for token in (open_token, "0123456789ab-1", "0123456789ab-2"):
         write_association(spool.inbox, record(token))
-    mark_ended(spool.inbox, "0123456789ab-2")
+    mark_ended(spool.inbox, "0123456789ab-2", AssociationEnd.RELEASED)
     assert mark_orphans(spool) == ["0123456789ab-1"]
     assert mark_orphans(spool) == []
+    assert ended_associations(spool.inbox) == {
+        "0123456789ab-2": AssociationEnd.RELEASED, "0123456789ab-1": AssociationEnd.KILLED,
+    }  # fmt: skip
     living.close()
     assert mark_orphans(spool) == [open_token]
 
@@ -92,8 +102,12 @@ def test_a_mark_without_its_process_is_cleared_away(spool: SpoolFolders) -> None
     living = LivingProcess(spool.partial)
     (spool.partial / "0123456789ab.alive").touch()
     starting, abandoned = spool.partial / "a.new", spool.partial / "b.new"
-    aged(starting, 1, now)
-    aged(abandoned, HOUR_S, now)
+    ending, half_ended = spool.inbox / ".a-1.7.end.partial", spool.inbox / ".a-2.7.end.partial"
+    for path in (starting, ending):
+        aged(path, 1, now)
+    for path in (abandoned, half_ended):
+        aged(path, HOUR_S, now)
     sweep_partials(spool, HOUR_S, now)
+    assert list(spool.inbox.iterdir()) == [ending]
     assert sorted(path.name for path in spool.partial.iterdir()) == sorted(["a.new", f"{living.name}.alive"])
     living.close()

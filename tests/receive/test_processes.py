@@ -19,7 +19,7 @@ from pydicom import dcmread
 from node.errors import ConfigurationError
 from node.receive import port
 from node.receive.supervisor import Supervisor
-from node.storage.spool import ended_associations
+from node.storage.spool import AssociationEnd, ended_associations
 from tests.receive.listening import RunningProcess, listening_process, make_configuration, wait_until
 from tests.receive.raw_peer import (
     ASSOCIATE_AC,
@@ -61,7 +61,7 @@ def test_a_listener_killed_after_its_acknowledgement_has_the_instance_and_is_rep
         wait_until("a replacement that answers", lambda: answers(node))
         assert [child.pid for child in node.children()] != [first.pid]
         # The supervisor does what the dead process no longer could.
-        assert list(ended_associations(node.spool.inbox)) == [entry.association]
+        assert ended_associations(node.spool.inbox) == {entry.association: AssociationEnd.KILLED}
         assert node.partials() == []
         assert len(node.instances()) == 1
 

@@ -21,12 +21,14 @@ from sqlalchemy.orm import Session
 
 from node.registry import queries
 from node.registry.database import Registry
-from node.registry.deliveries import due_deliveries
+from node.registry.deliveries import due_deliveries, superseded_deliveries
 from node.registry.intake import register
 from node.registry.jobs import due_jobs
+from node.registry.models import Delivery, Job
 from node.registry.planning import due_waiting, job_key
 from node.registry.retention import series_with_files, stored_files, study_snapshot
 from node.registry.series import end_association, open_series, series_of_study
+from node.storage.spool import AssociationEnd
 from tests.fixtures.postgres import database
 from tests.fixtures.registry import migrated_postgres
 from tests.registry.arrivals import NOW, arrival
@@ -187,7 +189,7 @@ QUESTIONS: dict[str, Callable[[Registry], None]] = {
     "ingest of an instance of a new study": writing(lambda s: register(s, [NEW], NOW)),
     "ingest of an instance that is there already": writing(lambda s: register(s, [RESENT], NOW)),
     "open series": reading(lambda s: open_series(s, 1000)),
-    "the end of an association": writing(lambda s: end_association(s, "a1", NOW)),
+    "the end of an association": writing(lambda s: end_association(s, "a1", AssociationEnd.RELEASED, NOW)),
     "series of a study": reading(lambda s: series_of_study(s, 77)),
     "due jobs": reading(lambda s: due_jobs(s, NOW, 100)),
     "jobs that waited long enough": reading(lambda s: due_waiting(s, NOW, 100)),
@@ -196,6 +198,12 @@ QUESTIONS: dict[str, Callable[[Registry], None]] = {
                             {"key": job_key("bone-scan", ["1.2"])})
     ),
     "due deliveries": reading(lambda s: due_deliveries(s, NOW, 100)),
+    "deliveries of a batch that are superseded": reading(
+        lambda s: superseded_deliveries(s, Delivery.id.in_(range(70, 102)))
+    ),
+    "waiting deliveries of a job's older revisions": reading(
+        lambda s: superseded_deliveries(s, Job.key == "k77", Delivery.state.in_(["pending", "failed"]))
+    ),
     "the overview": reading(lambda s: queries.overview(s, NOW)),
     "the first page of studies": reading(lambda s: queries.studies_page(s, 50)),
     "a later page of studies": reading(lambda s: queries.studies_page(s, 50, (LATE, 300))),

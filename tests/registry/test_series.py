@@ -21,6 +21,7 @@ from node.registry.series import (
     series_of_study,
 )
 from node.registry.states import SeriesState
+from node.storage.spool import AssociationEnd
 from tests.registry.arrivals import NOW, arrival
 
 
@@ -43,12 +44,39 @@ def test_open_series_come_longest_silent_first_with_what_completion_needs(regist
 def test_an_association_that_ends_releases_only_series_that_nobody_else_sends_to(registry: Registry) -> None:
     put(registry, arrival(1, 1), arrival(1, 2), arrival(2, 2, association="a2"))
     with registry.transaction() as session:
-        assert end_association(session, "a1", NOW) == 2
-        assert end_association(session, "a1", NOW) == 0
+        assert end_association(session, "a1", AssociationEnd.RELEASED, NOW) == 2
+        assert end_association(session, "a1", AssociationEnd.RELEASED, NOW) == 0
     with registry.reading() as session:
         rows = session.execute(select(Series.series_uid, Series.association_released_at))
         released = {uid: at for uid, at in rows}  # noqa: C416 - rows are no pairs to a type checker
     assert released == {"1.1.1": NOW, "1.1.2": None}
+
+
+@pytest.mark.parametrize("how", [end for end in AssociationEnd if end is not AssociationEnd.RELEASED])
+def test_an_association_that_broke_off_releases_nothing_and_its_series_say_so_once(
+    registry: Registry, how: AssociationEnd
+) -> None:
+    put(registry, arrival(1, 1))
+    with registry.transaction() as session:
+        assert end_association(session, "a1", how, NOW) == 1
+        assert end_association(session, "a1", how, NOW) == 0
+    with registry.reading() as session:
+        (snapshot,) = open_series(session, 10)
+        (event,) = session.scalars(select(Event).where(Event.kind == "series.broken_off"))
+    assert (snapshot.released_at, snapshot.open_associations) == (None, 0)
+    assert (event.series_id, event.level, event.data) == (snapshot.id, "warning", {"how": how.value})
+    assert "images may be missing" in event.message
+
+
+def test_the_senders_next_attempt_releases_a_series_that_one_before_it_broke_off(registry: Registry) -> None:
+    put(registry, arrival(1, 1))
+    with registry.transaction() as session:
+        end_association(session, "a1", AssociationEnd.LOST, NOW)
+    put(registry, arrival(1, 1, association="a2"), arrival(2, 1, association="a2"))
+    with registry.transaction() as session:
+        end_association(session, "a2", AssociationEnd.RELEASED, NOW)
+    with registry.reading() as session:
+        assert open_series(session, 10)[0].released_at == NOW
 
 
 def test_a_series_that_grew_since_the_snapshot_is_not_completed(registry: Registry) -> None:

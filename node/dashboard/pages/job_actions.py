@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from node.errors import PermanentError
-from node.registry import deliveries, job_requests
+from node.registry import delivery_requests, job_requests
 from node.registry.audit import Actor, audited
 from node.registry.models import Delivery, Job, Result
 from node.registry.series import force_complete
@@ -88,7 +88,7 @@ def resend(session: Session, who: Actor, delivery_id: int, now: datetime) -> int
     ).one_or_none()
     if found is None:
         raise PermanentError(f"there is no delivery {delivery_id}")
-    deliveries.resend(session, delivery_id, now)
+    delivery_requests.resend(session, delivery_id, now)
     after = {"state": "pending", "destination": found.destination}
     audited(session, who, "delivery.resend", f"delivery {delivery_id}", {"state": found.state}, after, now=now)
     return int(found.job_id)
