@@ -71,6 +71,18 @@ def resume(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
     click.echo(f"{name} is resumed" if changed else f"{name} was not paused")
 
 
+@destination.command()
+@click.argument("name")
+@config_options
+def dismiss(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
+    """Set aside what failed at NAME: it is not sent and no failure any more; also for one that is gone."""
+    registry = _registry(load_configuration(config_dir, data_dir))
+    with registry.transaction() as session:
+        count = destinations.dismiss_all_failed(session, console_actor(), name, datetime.now(UTC))
+    registry.dispose()
+    click.echo(f"{count} results for {name} are set aside")
+
+
 def _registry(configuration: Configuration) -> Registry:
     registry = Registry(configuration.database_url)
     upgrade(registry)

@@ -40,6 +40,7 @@ TONES = {
     "rejected": "off",
     "cancelled": "off",
     "superseded": "off",
+    "dismissed": "off",
     "disabled": "off",
     "revoked": "off",
 }
@@ -50,7 +51,7 @@ STATE_NAMES = (
     *(N_("sending"), N_("receiving"), N_("info"), N_("queued"), N_("waiting"), N_("pending"), N_("paused")),
     *(N_("warning"), N_("failed"), N_("error"), N_("unhealthy"), N_("rejected"), N_("cancelled"), N_("disabled")),
     *(N_("revoked"), N_("ready"), N_("lost"), N_("fires"), N_("matches"), N_("near miss"), N_("does not match")),
-    N_("superseded"),
+    *(N_("superseded"), N_("dismissed")),
 )
 
 SHAPES = {

@@ -1,4 +1,4 @@
-"""What a person may ask of deliveries: to be sent again, one of them or all that failed at a destination.
+"""What a person may ask of deliveries: to be sent again, one of them or all that failed at a destination, or set aside.
 
 The results of a revision that a newer one has superseded are not sent again: in the archive they would be the newest
 objects, and outdated. The dashboard and the command line call these; none of them commits.
@@ -66,3 +66,18 @@ def resend_failed(session: Session, destination: str, now: datetime) -> list[int
     for delivery_id in ids:
         resend(session, delivery_id, now)
     return ids
+
+
+def dismiss_failed(session: Session, destination: str, now: datetime) -> list[int]:
+    """Set aside what failed at a destination: it stays unsent, is no failure any more and holds up no deleting.
+
+    `resend` of one undoes it. Returns the ids.
+    """
+    failed = select(Delivery).where(Delivery.state == DeliveryState.FAILED.value, Delivery.destination == destination)
+    dismissed = []
+    for row in session.scalars(failed.order_by(Delivery.id)):
+        if move_delivery(session, row.id, DeliveryState.FAILED, DeliveryState.DISMISSED):
+            reason = f"A person set it aside; it is not sent to {destination}."
+            add_event(session, now, "delivery.dismissed", reason, job_id=row.result.job_id, delivery_id=row.id)
+            dismissed.append(row.id)
+    return dismissed

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from node.registry.audit import Actor, audited
-from node.registry.delivery_requests import resend_failed
+from node.registry.delivery_requests import dismiss_failed, resend_failed
 from node.registry.events import add_event
 from node.registry.models import Delivery, Event, PausedDestination, Result
 from node.registry.states import DeliveryState
@@ -75,6 +75,14 @@ def resend_all_failed(session: Session, who: Actor, name: str, now: datetime) ->
     ids = resend_failed(session, name, now)
     if ids:
         audited(session, who, "destination.resend", f"destination {name}", after={"deliveries": len(ids)}, now=now)
+    return len(ids)
+
+
+def dismiss_all_failed(session: Session, who: Actor, name: str, now: datetime) -> int:
+    """Set aside everything that failed at a destination; returns how much that is."""
+    ids = dismiss_failed(session, name, now)
+    if ids:
+        audited(session, who, "destination.dismiss", f"destination {name}", after={"deliveries": len(ids)}, now=now)
     return len(ids)
 
 

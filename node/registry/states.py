@@ -42,6 +42,7 @@ class DeliveryState(StrEnum):
     VERIFIED = "verified"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    DISMISSED = "dismissed"
 
 
 SERIES_MOVES: dict[SeriesState, frozenset[SeriesState]] = {
@@ -70,8 +71,10 @@ DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
     DeliveryState.SENDING: frozenset({DeliveryState.SENT, DeliveryState.PENDING, DeliveryState.FAILED}),
     DeliveryState.SENT: frozenset({DeliveryState.VERIFIED, DeliveryState.PENDING}),
     DeliveryState.VERIFIED: frozenset({DeliveryState.PENDING}),
-    DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.SUPERSEDED}),
+    # failed -> dismissed: a person wants it neither sent nor counted as a failure any more; sending it again undoes it.
+    DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.SUPERSEDED, DeliveryState.DISMISSED}),
     DeliveryState.SUPERSEDED: frozenset(),
+    DeliveryState.DISMISSED: frozenset({DeliveryState.PENDING}),
 }
 
 OPEN_JOB_STATES = (JobState.WAITING, JobState.QUEUED, JobState.RUNNING)

@@ -93,6 +93,30 @@ def test_the_page_tells_queue_and_error_and_pauses_resumes_and_sends_again(site:
     ]
 
 
+def test_failures_that_nobody_will_cure_are_set_aside_and_sent_after_all(site: Site, operator: TestClient) -> None:
+    fail_one(site)
+    assert "deliveries have failed" in operator.get("/healthz").text
+    assert "Set failed ones aside" in operator.get("/destinations").text
+    post(operator, "/destinations/pacs/dismiss", "/destinations")
+    page = operator.get("/destinations").text
+    assert "2 results for pacs are set aside" in page and "Set failed ones aside" not in page
+    assert "deliveries have failed" not in operator.get("/healthz").text
+    with site.registry.reading() as session:
+        rows = session.query(Delivery).filter_by(destination="pacs").order_by(Delivery.id).all()
+        assert {row.state for row in rows} == {"dismissed"}
+        (entry,) = (row for row in session.query(AuditEntry) if row.action == "destination.dismiss")
+        assert (entry.object, entry.who, entry.after) == ("destination pacs", "otto", {"deliveries": 2})
+        job_id = rows[0].result.job_id
+    assert "dismissed" in operator.get(f"/jobs/{job_id}").text
+    assert claim_next(site.registry, rows[0].id, NOW) == []
+    writer = token(site, Role.OPERATOR)
+    again = site.browser().post(f"/api/v1/deliveries/{rows[0].id}/resend", headers=writer)
+    assert again.json() == {"deliveries": 1}
+    with site.registry.reading() as session:
+        assert session.get_one(Delivery, rows[0].id).state == "pending"
+    assert site.browser().post("/api/v1/destinations/pacs/dismiss", headers=writer).json() == {"deliveries": 0}
+
+
 def test_the_test_button_says_what_the_peer_accepts_or_why_it_cannot_be_reached(
     site: Site, operator: TestClient
 ) -> None:
@@ -125,6 +149,7 @@ def test_the_command_pauses_the_same_destination_and_the_doctor_says_so(site: Si
     where = ["--config", str(folder), "--data", str(folder.parent)]
     environment = {"OSTEON_DATABASE_URL": site.registry.url}
     run = CliRunner(env=environment).invoke
+    assert run(cli, ["destination", "dismiss", "pacs", *where]).output == "0 results for pacs are set aside\n"
     assert run(cli, ["destination", "pause", "pacs", *where]).output == "pacs is paused; its results wait\n"
     rows = json.loads(run(cli, ["destination", "list", "--json", *where]).output)
     assert [row["name"] for row in rows if row["paused_since"]] == ["pacs"]

@@ -1,4 +1,4 @@
-"""Destinations for programs: list, test, pause, resume, send again what failed."""
+"""Destinations for programs: list, test, pause, resume, send again or set aside what failed."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ router = APIRouter(prefix="/api/v1/destinations", responses=PROBLEMS, tags=["des
 
 class Resent(BaseModel):
     """How many deliveries are due again."""
+
+    deliveries: int
+
+
+class Dismissed(BaseModel):
+    """How many deliveries were set aside."""
 
     deliveries: int
 
@@ -59,3 +65,10 @@ def resend(desk: AtDesk, who: AsOperator, name: str) -> Any:
     with desk.registry.transaction() as session:
         count = destinations.resend_all_failed(session, who, known_name(desk, session, name), desk.clock())
     return Resent(deliveries=count)
+
+
+@router.post("/{name}/dismiss", response_model=Dismissed, summary="Set aside what failed there: not sent, no failure")
+def dismiss(desk: AtDesk, who: AsOperator, name: str) -> Any:
+    with desk.registry.transaction() as session:
+        count = destinations.dismiss_all_failed(session, who, known_name(desk, session, name), desk.clock())
+    return Dismissed(deliveries=count)

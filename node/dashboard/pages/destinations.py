@@ -39,6 +39,15 @@ def resend(request: Request, desk: AtDesk, who: AsOperator, name: str) -> Respon
     return desk.pages.done(request, "/destinations", said)
 
 
+@router.post("/{name}/dismiss")
+def dismiss(request: Request, desk: AtDesk, who: AsOperator, name: str) -> Response:
+    with desk.registry.transaction() as session:
+        count = destinations.dismiss_all_failed(session, who, known_name(desk, session, name), desk.clock())
+    said = _("{count} results for {name} are set aside; Resend on a job's page sends one after all.", count=count,
+             name=name)  # fmt: skip
+    return desk.pages.done(request, "/destinations", said)
+
+
 @router.post("/{name}/{verb}")
 def change(request: Request, desk: AtDesk, who: AsOperator, name: str, verb: Literal["pause", "resume"]) -> Response:
     with desk.registry.transaction() as session:
