@@ -106,8 +106,11 @@ def _newest(study: StudySnapshot) -> list[JobSnapshot]:
 
 
 def _without_destination(study: StudySnapshot) -> JobSnapshot | None:
-    """A job whose results have no destination."""
-    return next((job for job in _newest(study) if job.results and not job.deliveries), None)
+    """A job whose results are nowhere else: they have no destination, or were set aside for every one they had."""
+    for job in _newest(study):
+        if job.results and all(state == DeliveryState.DISMISSED for state in job.deliveries):
+            return job
+    return None
 
 
 def _hindrance(study: StudySnapshot) -> str:
@@ -123,7 +126,7 @@ def _hindrance(study: StudySnapshot) -> str:
     for job in _newest(study):
         if job.state is JobState.FAILED:
             return f"job {job.id} has failed and waits for a person"
-        if any(state not in _DELIVERED for state in job.deliveries):
+        if any(state not in (*_DELIVERED, DeliveryState.DISMISSED) for state in job.deliveries):
             return f"a delivery of job {job.id} has failed and waits for a person"
     return ""
 

@@ -52,6 +52,7 @@ FINISHED = {
     "deliveries that a delivered revision superseded": study(
         job(JobState.DONE, "sent", "superseded"), job(JobState.DONE, "sent", revision=2)
     ),
+    "a failed delivery that a person set aside": study(job(JobState.DONE, "sent", "dismissed")),
     "a failed delivery superseded by a delivered revision": study(
         job(JobState.DONE, "failed"), job(JobState.DONE, "sent", revision=2)
     ),
@@ -110,6 +111,13 @@ def test_results_without_a_destination_go_by_age_alone_and_later_than_delivered_
     )
 
 
+def test_results_that_were_set_aside_everywhere_stay_as_long_as_those_without_a_destination() -> None:
+    here = study(job(JobState.DONE, "dismissed", "dismissed"))
+    aged = {days: replace(here, last_activity_at=NOW - timedelta(days=days)) for days in (89, 91)}
+    assert "nowhere else" in deletable(aged[89], SETTINGS, NOW, 0).why
+    assert deletable(aged[91], SETTINGS, NOW, PLENTY).delete
+
+
 def test_results_without_a_destination_are_kept_for_ever_where_the_site_says_so() -> None:
     ever = SETTINGS.model_copy(update={"undelivered_days": None})
     ancient = study(job(JobState.DONE), at=OLD - timedelta(days=9999))
@@ -150,8 +158,8 @@ def test_no_combination_of_states_deletes_what_is_open_or_the_newest_that_was_no
         assert not {"pending", "sending"} & set(snapshot.deliveries)
         if snapshot.revision == max(s.revision for s in snapshots if s.key == snapshot.key):
             assert snapshot.state != "failed"
-            assert set(snapshot.deliveries) <= {"sent", "verified"}
-            assert snapshot.deliveries or not snapshot.results
+            assert set(snapshot.deliveries) <= {"sent", "verified", "dismissed"}
+            assert set(snapshot.deliveries) & {"sent", "verified"} or not snapshot.results
 
 
 class Disk(LocalStorage):
