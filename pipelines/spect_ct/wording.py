@@ -115,8 +115,8 @@ def limitations(
         )
     if found.left_out:
         said.append(f"{found.left_out} further small pieces were left out: more than a segmentation can hold.")
-    apart_mm, named = volumes[0].spacing_mm[0], SPECT if use == SPECT else CT
-    if apart_mm > THICK_MM[named]:
+    named = SPECT if use == SPECT else CT
+    for apart_mm in [volume.spacing_mm[0] for volume in volumes[:1] if volume.spacing_mm[0] > THICK_MM[named]]:
         said.append(f"Slices of the {TITLES[named]} lie {apart_mm:.1f} mm apart; small lesions may fall between them.")
     if lossy := lossy_remark(header for volume in volumes for header in volume.source.headers):
         said.append(lossy)
