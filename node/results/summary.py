@@ -92,6 +92,7 @@ class ModelEntry(_Strict):
     version: str
     sha256: str
     trained_on: str
+    simulated_only: bool = True
 
 
 class ObjectEntry(_Strict):
