@@ -203,7 +203,7 @@ def lossy_remark(headers: Iterable[Dataset]) -> str | None:
     lossy = [header for header in headers if is_lossy(header)]
     if not lossy:
         return None
-    ratio = max((_stated_ratio(header) for header in lossy), default=0.0)
+    ratio = max(_stated_ratio(header) for header in lossy)
     if ratio <= TOLERABLE_LOSSY_RATIO:
         return "Images were compressed with loss before they came; their values are approximate."
     return (

@@ -110,10 +110,12 @@ def find_foci(probabilities: np.ndarray, counts: np.ndarray, view: PreparedView,
     row_mm, column_mm = view.grid.source_spacing_mm
     pixel_mm2 = row_mm * column_mm
     body = np.asarray(view.grid.probabilities_to_source(np.stack([~view.mask, view.mask]))[1] >= 0.5)
-    classes = without_air(clean_classes(probabilities.argmax(axis=0).astype(np.uint8), pixel_mm2), body)
+    classes = clean_classes(probabilities.argmax(axis=0).astype(np.uint8), pixel_mm2)
     labels, number = ndimage.label(classes == METASTASIS, EIGHT_CONNECTED)
+    beside = _beside_the_body(labels, number, body)
+    classes[beside[labels]] = 0
     totals = ndimage.sum_labels(counts, labels, np.arange(1, number + 1))
-    order = np.argsort(-np.asarray(totals), kind="stable")
+    order = [label for label in np.argsort(-np.asarray(totals), kind="stable") if not beside[label + 1]]
     numbers = np.zeros(classes.shape, dtype=np.uint16)
     surroundings = body & (classes == 0)
     boxes = ndimage.find_objects(labels, number)
@@ -153,21 +155,12 @@ def clean_classes(classes: np.ndarray, pixel_mm2: float) -> np.ndarray:
     return cleaned
 
 
-def without_air(classes: np.ndarray, body: np.ndarray) -> np.ndarray:
-    """Return the class map without the foci that lie beside the body (see `ON_THE_BODY`); the bladder is kept.
-
-    Parameters
-    ----------
-    classes
-        uint8, (rows, columns).
-    body
-        bool, (rows, columns).
-    """
-    labels, number = ndimage.label(classes == METASTASIS, EIGHT_CONNECTED)
+def _beside_the_body(labels: np.ndarray, number: int, body: np.ndarray) -> np.ndarray:
+    """Tell of each label, 0 to `number`, whether it lies beside the body (`ON_THE_BODY`)."""
     sizes = np.bincount(labels.ravel(), minlength=number + 1)
     beside = np.bincount(labels[body], minlength=number + 1) < ON_THE_BODY * sizes
     beside[0] = False
-    return np.where(beside[labels], 0, classes).astype(classes.dtype)
+    return np.asarray(beside)
 
 
 def _measure(
