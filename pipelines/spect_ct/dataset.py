@@ -25,7 +25,7 @@ from pipelines.training.processes import fill_cache
 if TYPE_CHECKING:
     from pipelines.phantoms.spect_ct.patient import SpectCtPatient
 
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 DEFAULT_CACHE = Path(".cache")
 SCALE = 2000.0
 """Inputs are kept as int16 of so many steps per unit: z-scores up to 16, finer than any noise."""

@@ -6,6 +6,7 @@ looked at).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -20,9 +21,11 @@ from pipelines.phantoms.spect_ct.canvas import BoneCanvas
 from pipelines.phantoms.spect_ct.dicom_ct import STORED_PIXELS, stored, stored_grid
 from pipelines.phantoms.spect_ct.dicom_nm import spect_dataset
 from pipelines.phantoms.spect_ct.grid import Grid
-from pipelines.phantoms.spect_ct.lesions import KINDS
+from pipelines.phantoms.spect_ct.lesions import KINDS, LesionDraft
 from pipelines.phantoms.spect_ct.marrow import collect, onto
+from pipelines.phantoms.spect_ct.presets import draw_settings
 from pipelines.phantoms.spect_ct.study import Layout
+from pipelines.phantoms.spect_ct.truth import body_outline, ct_outline
 
 SEED, PRESET = 2, "held_out"
 slow = pytest.mark.slow
@@ -201,6 +204,42 @@ def test_destroyed_bone_is_darker_and_new_bone_is_denser_on_the_ct(patient):
         assert mean > 350 if lesion.kind == "sclerotic" else mean < 350, lesion
         checked += 1
     assert checked >= 2
+
+
+def destroyed(radius_mm, cortex_stands):
+    """A ball of bone (marrow 150 HU under 2 mm of cortex) destroyed altogether, or but for its cortex."""
+    canvas = small_canvas()
+    canvas.ellipsoid("L1", (0, 0, 0), (radius_mm,) * 3)
+    bone = collect(canvas)
+    cortex = bone.depth < 2.0
+    before = np.where(cortex, 1000.0, 150.0)
+    change = np.where(cortex & cortex_stands, 0.0, 40.0 - before).astype(np.float32)
+    bone.hu[:] = before + change
+    every = np.arange(len(bone.flat))
+    return bone, LesionDraft("lytic", "L1", "spine", np.zeros(3), 1.0, every, np.ones(len(every), np.float32),
+                             np.zeros(len(every), np.float32), change)  # fmt: skip
+
+
+def test_the_true_outline_on_ct_is_what_the_disease_visibly_changed():
+    settings = dataclasses.replace(draw_settings(np.random.default_rng(0), "train").ct, noise_hu=20.0, gain=1.0)
+    wide, wide_lesion = destroyed(9.0, cortex_stands=True)
+    diseased = body_outline(wide, wide_lesion, wide.grid)
+    on_ct = ct_outline(wide, wide_lesion, settings, wide.grid)
+    inner = ct_radii(on_ct)
+    assert 4.0 < inner < 7.5 < ct_radii(diseased) < 9.6, "the cortex that stands is no part of it"
+    thin, thin_lesion = destroyed(3.5, cortex_stands=True)
+    assert body_outline(thin, thin_lesion, thin.grid).seen
+    assert not ct_outline(thin, thin_lesion, settings, thin.grid).seen, "a cavity of 3 mm under its cortex"
+    gone, gone_lesion = destroyed(3.5, cortex_stands=False)
+    whole, seen = body_outline(gone, gone_lesion, gone.grid), ct_outline(gone, gone_lesion, settings, gone.grid)
+    assert np.array_equal(whole.mask, seen.mask) and whole.box == seen.box
+    drowned = dataclasses.replace(settings, noise_hu=2000.0)
+    assert not ct_outline(wide, wide_lesion, drowned, wide.grid).seen
+
+
+def ct_radii(outline):
+    """Largest half width in a slice, in voxels of 1 mm."""
+    return outline.mask.any((0, 1)).sum() / 2
 
 
 @slow

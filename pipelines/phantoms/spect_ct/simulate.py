@@ -30,7 +30,7 @@ from pipelines.phantoms.spect_ct.patient import LesionTruth, SpectCtPatient
 from pipelines.phantoms.spect_ct.presets import PRESETS, Settings, draw_settings
 from pipelines.phantoms.spect_ct.spots import draw_collapses, plan_benign
 from pipelines.phantoms.spect_ct.tissues import draw_tissues
-from pipelines.phantoms.spect_ct.truth import Outline, SpectTruth, body_outline, shown_on_ct
+from pipelines.phantoms.spect_ct.truth import Outline, SpectTruth, body_outline, ct_outline
 from pipelines.phantoms.uptake import Source, organs
 
 FINE_SLICES = 2
@@ -207,17 +207,16 @@ def _label(
     for number, draft in enumerate(body.lesions, 1):
         whole = body_outline(body.bone, draft, body.grid)
         on_spect, drawn = truth.outlines(body.bone, draft, [d for d in body.lesions if d is not draft])
-        on_ct = shown_on_ct(draft, whole, settings.ct)
+        on_ct = ct_outline(body.bone, draft, settings.ct, body.grid)
         whole.paint(maps[0], number)
-        if on_ct:
-            whole.paint(maps[1], number)
+        on_ct.paint(maps[1], number)
         on_spect.paint(maps[2], number)
         drawn.paint(maps[3], number)
         lesions.append(_describe(body.bone, draft, number, on_ct, on_spect))
     return maps, tuple(lesions)
 
 
-def _describe(bone: BoneVoxels, draft: LesionDraft, number: int, on_ct: bool, on_spect: Outline) -> LesionTruth:
+def _describe(bone: BoneVoxels, draft: LesionDraft, number: int, on_ct: Outline, on_spect: Outline) -> LesionTruth:
     inside = draft.body
     points = bone.points[inside]
     volume = float(bone.share[inside].sum()) * bone.grid.voxel_ml
@@ -232,7 +231,7 @@ def _describe(bone: BoneVoxels, draft: LesionDraft, number: int, on_ct: bool, on
         diameter_mm=_diameter(points),
         uptake=draft.contrast,
         hu_change=float(draft.hu_change[draft.strength >= 0.5].mean()),
-        visible_on=tuple(name for name, seen in (("ct", on_ct), ("spect", on_spect.seen)) if seen),
+        visible_on=tuple(name for name, outline in (("ct", on_ct), ("spect", on_spect)) if outline.seen),
     )
 
 

@@ -1,9 +1,11 @@
 """Truth masks: which voxels a lesion has, and what of it a reader could outline on the CT and on the SPECT.
 
-CT: the voxels that are mostly diseased bone; shown if the change stands out over noise (a Rose criterion) and is more
-than texture. SPECT: what the lesion adds to the reconstruction without noise (`spect.Acquisition`); the outline is its
-isocontour at `SPECT_LEVEL` of its maximum, cut where it no longer stands out over everything else; shown if it is at
-least `SPECT_CONTRAST` above its surroundings, and above the noise (`SPECT_ROSE`).
+CT: the voxels that are mostly diseased bone and that the disease made visibly denser or less dense; shown if their
+change stands out over noise (a Rose criterion). Marrow that is destroyed in a thin bone whose cortex stands changes
+less than the cortex blurs over it: no reader outlines that on CT, so no outline of it is true. SPECT: what the lesion
+adds to the reconstruction without noise (`spect.Acquisition`); the outline is its isocontour at `SPECT_LEVEL` of its
+maximum, cut where it no longer stands out over everything else; shown if it is at least `SPECT_CONTRAST` above its
+surroundings, and above the noise (`SPECT_ROSE`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,15 @@ CT_PART = 0.4
 """Part of a CT voxel that must be diseased bone."""
 
 CT_MIN_HU, CT_ROSE, CT_MIN_PIXELS = 55.0, 5.0, 4
+"""A change that is more than bone's texture; in standard deviations of the noise, over the outline; its least size."""
+
+CT_MIN_LOSS = 0.35
+"""What bone has lost must also be this share of what was there: beside cortex that stands less is not seen (looked at
+on 13 lytic lesions of held-out patients)."""
+
+CT_EYE_MM = 1.5
+"""Standard deviation of the surroundings over which a change is averaged: about what a scanner's blur does."""
+
 SPECT_LEVEL = 0.42
 """The isocontour of nuclear medicine's usual outline (EANM guidelines: 41 % of the maximum)."""
 
@@ -68,22 +79,36 @@ def noise_share(s: SpectSettings) -> float:
 
 def body_outline(bone: BoneVoxels, lesion: LesionDraft, grid: Grid) -> Outline:
     """Return the lesion's diseased bone on the CT's grid."""
-    flat, parts = coarse_index(bone, grid)
-    body = lesion.body
-    index = np.stack(np.unravel_index(flat[body], grid.shape), 1)
-    low, high = index.min(0), index.max(0) + 1
-    shape = tuple(int(n) for n in high - low)
-    within = np.ravel_multi_index(tuple((index - low).T), shape)
-    part = np.bincount(within, bone.share[body] / parts, int(np.prod(shape))).reshape(shape)
-    box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+    box, (part,) = _on_grid(bone, lesion.body, grid, np.ones(len(lesion.body)))
     return Outline(box, part >= CT_PART)
 
 
-def shown_on_ct(lesion: LesionDraft, outline: Outline, settings: CtSettings) -> bool:
-    """Tell whether the CT shows the lesion: its mean change against noise, over its largest slice."""
-    pixels = int(outline.mask.sum((1, 2)).max(initial=0))
-    change = float(np.abs(lesion.hu_change[lesion.strength >= 0.5]).mean()) * settings.gain
-    return pixels >= CT_MIN_PIXELS and change >= CT_MIN_HU and change * np.sqrt(pixels) >= CT_ROSE * settings.noise_hu
+def ct_outline(bone: BoneVoxels, lesion: LesionDraft, settings: CtSettings, grid: Grid) -> Outline:
+    """Return what of the lesion's diseased bone a reader could outline on the CT; empty where it does not show."""
+    inside = lesion.strength >= 0.5
+    change = lesion.hu_change[inside]
+    box, sums = _on_grid(bone, lesion.body, grid, np.ones(len(change)), change, bone.hu[lesion.body] - change)
+    sigma = CT_EYE_MM / np.array(grid.spacing_mm)
+    part, changed, before = (gaussian_filter(one, sigma, mode="constant") for one in sums)
+    changed, before = (settings.gain * one / np.maximum(part, 1e-6) for one in (changed, before))
+    seen = (changed >= CT_MIN_HU) | (changed <= -np.maximum(CT_MIN_HU, CT_MIN_LOSS * before))
+    mask = (sums[0] >= CT_PART) & seen
+    pixels = int(mask.sum((1, 2)).max(initial=0))
+    if pixels < CT_MIN_PIXELS or np.abs(changed[mask]).mean() * np.sqrt(pixels) < CT_ROSE * settings.noise_hu:
+        return _nothing()
+    return Outline(box, mask)
+
+
+def _on_grid(bone: BoneVoxels, voxels: np.ndarray, grid: Grid, *values: np.ndarray) -> tuple[Box, list[np.ndarray]]:
+    """Return the box of bone voxels on the CT's grid and, in it, the sums of values, each by its share of a voxel."""
+    flat, parts = coarse_index(bone, grid)
+    index = np.stack(np.unravel_index(flat[voxels], grid.shape), 1)
+    low, high = index.min(0), index.max(0) + 1
+    shape = tuple(int(n) for n in high - low)
+    within = np.ravel_multi_index(tuple((index - low).T), shape)
+    share = bone.share[voxels] / parts
+    box = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
+    return box, [np.bincount(within, share * one, int(np.prod(shape))).reshape(shape) for one in values]
 
 
 class SpectTruth:
