@@ -21,7 +21,9 @@ import numpy as np
 
 from pipelines.contract import ComputeOptions
 from pipelines.spect_ct.baseline import ThresholdBaseline, tune
+from pipelines.spect_ct.bone import beside_bone, without_pieces_off_bone
 from pipelines.spect_ct.evaluation_report import EvaluationReport, PatientResult
+from pipelines.spect_ct.lesions import THRESHOLD
 from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.pictures import write_picture
 from pipelines.spect_ct.scores import UseScore, largest_slices, score_slice, score_volume
@@ -165,7 +167,10 @@ def score_use(
     elif places:
         wanted = np.array(sorted(set(places.values())), int)
         probabilities[wanted] = network.probabilities(with_neighbours(inputs, wanted), where=where[wanted])
-    volume, found, false = score_volume(placed, use, probabilities) if whole else (None, {}, None)
+    beside = None if use == SPECT else beside_bone(placed.prepared)
+    volume, found, false = score_volume(placed, use, probabilities, beside) if whole else (None, {}, None)
+    if beside is not None:
+        probabilities = without_pieces_off_bone(probabilities, beside, THRESHOLD)
     lesions = [
         score_slice(
             label,

@@ -16,8 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
+from pipelines.spect_ct.bone import BLOCK
 from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, Spot, inputs_of
-from pipelines.spect_ct.search import BLOCK
 from pipelines.spect_ct.uses import FUSED, USES, blanked, shown
 
 LOOKED_AT = 8

@@ -1,9 +1,9 @@
 """Probabilities -> lesions: joined in 3-D, each with its own number, on the common grid and on the sources' own.
 
-probability >= `THRESHOLD` -> pieces that touch in 3-D (corners count) -> those that are large and sure enough, largest
-first -> label map. The way back: the probability is brought onto a source's grid, cut at the same threshold, and each
-voxel gets the number of the lesion it lies in. A lesion too small for a coarse grid keeps the voxel at its middle:
-nothing that the report counts may be missing from its segmentation.
+probability >= `THRESHOLD` -> pieces that touch in 3-D (corners count) -> those that are large and sure enough and,
+where there is a CT, touch bone (`bone`), largest first -> label map. The way back: the probability is brought onto a
+source's grid, cut at the same threshold, and each voxel gets the number of the lesion it lies in. A lesion too small
+for a coarse grid keeps the voxel at its middle: nothing that the report counts may be missing from its segmentation.
 
 Pieces that touch are one lesion here, even where a reader would see two.
 """
@@ -18,10 +18,11 @@ import numpy as np
 from scipy import ndimage
 
 from pipelines.contract.findings import Box
+from pipelines.spect_ct.bone import TOUCHING, is_off_bone
 from pipelines.spect_ct.grid import Lattice, Voxels, resample, resample_labels
 
 THRESHOLD = 0.5
-LEAST_PEAK = 0.9
+LEAST_PEAK = 0.97
 """A lesion's surest pixel must reach this. Training counts the worst pixels alone, so the network is quick to cross the
 threshold; what it is right about it is surer of (docs/spect-ct.md has the figures, on patients apart)."""
 
@@ -33,8 +34,6 @@ MOST_LESIONS = 400
 
 GROW_MM = 8.0
 """How far from a lesion's voxels on the common grid its edge may lie on a coarser one."""
-
-TOUCHING = np.ones((3, 3, 3), bool)
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,16 @@ class Lesion:
 
 @dataclass(frozen=True)
 class LesionMap:
-    """All lesions: label map uint16 (slice, row, column) on `lattice`, and what was left out."""
+    """All lesions: label map uint16 (slice, row, column) on `lattice`, and what was left out.
+
+    left_out : lesions beyond `MOST_LESIONS`. off_bone : pieces large and sure enough, but with no bone near.
+    """
 
     labels: np.ndarray
     lattice: Lattice
     lesions: tuple[Lesion, ...]
     left_out: int = 0
+    off_bone: int = 0
 
     @cached_property
     def grown(self) -> np.ndarray:
@@ -90,21 +93,26 @@ class LesionMap:
         return first, middle, last
 
 
-def find_lesions(probabilities: np.ndarray, lattice: Lattice, threshold: float = THRESHOLD) -> LesionMap:
+def find_lesions(probabilities: np.ndarray, lattice: Lattice, beside: np.ndarray | None = None) -> LesionMap:
     """Join pixels into lesions.
 
     Parameters
     ----------
     probabilities : float (slice, row, column) on `lattice`.
+    beside : `bone.beside_bone` of the grid; None to keep pieces wherever they lie.
     """
-    pieces, count = ndimage.label(probabilities >= threshold, TOUCHING)
+    pieces, count = ndimage.label(probabilities >= THRESHOLD, TOUCHING)
     boxes = ndimage.find_objects(pieces, count)
-    held = []
+    held, off_bone = [], 0
     for number, box in enumerate(boxes, 1):
         mask = pieces[box] == number
         inside = probabilities[box][mask].astype(np.float64)
-        if inside.size * lattice.voxel_ml >= LEAST_ML and inside.max() >= LEAST_PEAK:
-            held.append((number, box, inside))
+        if inside.size * lattice.voxel_ml < LEAST_ML or inside.max() < LEAST_PEAK:
+            continue
+        if beside is not None and is_off_bone(beside, box, mask):
+            off_bone += 1
+            continue
+        held.append((number, box, inside))
     held.sort(key=lambda item: (-item[2].size, item[0]))
     kept = held[:MOST_LESIONS]
     labels = np.zeros(probabilities.shape, np.uint16)
@@ -113,7 +121,7 @@ def find_lesions(probabilities: np.ndarray, lattice: Lattice, threshold: float =
         mask = pieces[box] == number
         labels[box][mask] = new
         lesions.append(_describe(new, mask, box, inside, lattice))
-    return LesionMap(labels, lattice, tuple(lesions), len(held) - len(kept))
+    return LesionMap(labels, lattice, tuple(lesions), len(held) - len(kept), off_bone)
 
 
 def onto_source(found: LesionMap, probabilities: np.ndarray, source: Lattice) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from pipelines.contract import ComputeOptions, ContentRefused, Findings, Pipeline, PipelineInputs, Progress
 from pipelines.contract.provenance import Provenance, Stopwatch
 from pipelines.imaging.volume import Volume, read_volume
+from pipelines.spect_ct.bone import beside_bone
 from pipelines.spect_ct.checks import LEAST_BODY_IOU, Study, choose_study, refuse_no_patient
 from pipelines.spect_ct.findings import SourceLesions, build_findings
 from pipelines.spect_ct.grid import AXES, Lattice, Prepared, prepare
@@ -90,7 +91,7 @@ class SpectCtPipeline(Pipeline):
             )
         progress(0.8, "joining lesions")
         with watch.stage("join"):
-            found = find_lesions(probabilities, prepared.lattice)
+            found = find_lesions(probabilities, prepared.lattice, beside_bone(prepared))
             sources = {
                 name: SourceLesions(volume, onto_source(found, probabilities, Lattice.of(volume)))
                 for name, volume in ((CT, ct), (SPECT, spect))

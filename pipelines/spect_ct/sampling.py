@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pipelines.spect_ct.bone import BLOCK
 from pipelines.spect_ct.dataset import INPUT_LAYERS, SCALE, TRUTH_LAYER, CachedPatient, Spot, read_patient
 from pipelines.spect_ct.hard_places import ERROR_BLOCK, Errors, warm_or_dense
 from pipelines.spect_ct.neighbours import SEEN_SLICES
 from pipelines.spect_ct.networks import CHANNELS
-from pipelines.spect_ct.search import BLOCK
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, USES, shown
 from pipelines.training.augment_slices import blur, sample_image, sample_labels, sampling_grid
 from pipelines.training.errors import drawing_chances

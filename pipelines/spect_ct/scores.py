@@ -3,9 +3,10 @@
 truth labels and probabilities on the common grid -> per lesion the figures of its slice -> the volume's Dice, lesions
 found, marked pieces that are none. Everything is counted on the pixels of the network's grid (1 x 1 mm).
 
-On a slice the truth is every lesion that the use shows there, and the result every pixel of 0.5 and more; accuracy,
-sensitivity, specificity and area under the ROC curve are those of its pixels, as in the paper (they are dominated by
-the background). A lesion is found if marked pieces cover a tenth of it; a piece is false if it touches no lesion.
+On a slice the truth is every lesion that the use shows there, and the result every pixel of 0.5 and more in a piece
+that, where there is a CT, touches bone on that slice (`bone`); accuracy, sensitivity, specificity and area under the
+ROC curve are those of its pixels, as in the paper (they are dominated by the background). A lesion is found if marked
+pieces cover a tenth of it; a piece is false if it touches no lesion.
 """
 
 from __future__ import annotations
@@ -91,14 +92,15 @@ def score_slice(
 
 
 def score_volume(
-    patient: GridPatient, use: str, probabilities: np.ndarray
+    patient: GridPatient, use: str, probabilities: np.ndarray, beside: np.ndarray | None = None
 ) -> tuple[Overlap, dict[int, bool], list[float]]:
     """Return the volume's overlap, which lesions were found, and the peak of each false piece.
 
-    The result is what the pipeline would write: pieces that it leaves out count as nothing.
+    The result is what the pipeline would write: pieces that it leaves out count as nothing. `beside` is that of
+    `find_lesions`.
     """
     labels = patient.labels[use]
-    marked = find_lesions(probabilities, patient.prepared.lattice)
+    marked = find_lesions(probabilities, patient.prepared.lattice, beside)
     result = marked.labels > 0
     sizes = np.bincount(labels.reshape(-1))
     covered = np.bincount(labels[result], minlength=len(sizes))

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from pipelines.contract import Progress
+from pipelines.spect_ct.bone import BLOCK
 from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.networks import CHANNELS, INPUT_MULTIPLE
-from pipelines.spect_ct.search import BLOCK
 
 SLICES_AT_ONCE = 2
 MARGIN = 16

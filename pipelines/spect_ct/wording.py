@@ -113,6 +113,12 @@ def limitations(
             f"{prepared.outside:.0%} of the body that the images show, an arm or a leg perhaps, lies beside the area "
             "that was analysed: nothing can be marked there."
         )
+    if found.off_bone:
+        places, were = ("places", "were") if found.off_bone > 1 else ("place", "was")
+        said.append(
+            f"{found.off_bone} {places} that the network marked {were} left out, because the CT shows no bone near "
+            "(the bladder, a kidney or bowel, most often)."
+        )
     if found.left_out:
         said.append(f"{found.left_out} further small pieces were left out: more than a segmentation can hold.")
     named = SPECT if use == SPECT else CT

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from pipelines.spect_ct.bone import BLOCK
 from pipelines.spect_ct.grid import Lattice, Voxels, resample, resample_labels
 from pipelines.spect_ct.lesions import GROW_MM, THRESHOLD, find_lesions, onto_source
 from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field
@@ -39,9 +40,9 @@ def test_lesions_are_numbered_by_size_and_have_the_volume_and_place_of_what_was_
 
 def test_pieces_of_two_slices_that_touch_by_a_corner_are_one_lesion():
     values = np.zeros(GRID.shape, np.float16)
-    values[10, 100:106, 100:106] = 0.95
-    values[11, 106:112, 106:112] = 0.95
-    values[13, 100:106, 100:106] = 0.95
+    values[10, 100:106, 100:106] = 0.98
+    values[11, 106:112, 106:112] = 0.98
+    values[13, 100:106, 100:106] = 0.98
     assert [lesion.voxels for lesion in find_lesions(values, lattice(GRID)).lesions] == [72, 36]
 
 
@@ -117,3 +118,17 @@ def test_two_lesions_side_by_side_stay_apart_on_a_coarse_grid():
     assert set(np.unique(labels)) == {0, 1, 2}
     sizes = [int((labels == n).sum()) * 4.8**3 / 1000 for n in (1, 2)]
     assert sizes == pytest.approx([3.26, 3.26], rel=0.3)
+
+
+def test_a_piece_with_no_bone_near_is_left_out_and_counted():
+    values = drawn(*LESIONS)
+    beside = np.zeros((GRID.shape[0], GRID.shape[1] // BLOCK, GRID.shape[2] // BLOCK), bool)
+    (centre, radius), (far, _) = LESIONS
+    rim = GRID.ball(centre, radius)
+    beside[np.argwhere(rim)[:, 0].max() - 1 :] = True  # its top slices alone touch bone
+    assert (GRID.ball(far, 9.0)[np.argwhere(rim)[:, 0].max() - 1 :]).any(), "the other one lies higher"
+    beside[:, :, : GRID.shape[2] // BLOCK // 2] = False  # which lies on the right, where there is no bone
+    found = find_lesions(values, lattice(GRID), beside)
+    assert [lesion.centre_mm for lesion in found.lesions] == [pytest.approx(centre, abs=0.5)]
+    assert found.off_bone == 1
+    assert find_lesions(values, lattice(GRID)).off_bone == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from node.results import build_results, write_results
 from pipelines.contract import ContentRefused, Findings, InputSeries, PipelineInputs
@@ -20,7 +21,16 @@ from tests.fixtures.dicom_tools import run_tool
 from tests.results.result_sources import context
 from tests.results.test_results_conformance import errors_of
 from tests.spect_ct.drawn_study import LESIONS, SPECT_FIELD, counts, hounsfield, write_ct, write_spect
-from tests.spect_ct.stand_in import card, pipeline
+from tests.spect_ct.stand_in import HOT, Marker, card, pipeline
+
+
+class Hot(Marker):
+    """A network that looks at the SPECT alone."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (n, 1, rows, columns)."""
+        return 8 * (x[:, :1] - HOT)
+
 
 SIGNS = pytest.mark.parametrize("head_first", [False, True], ids=["spacing positive", "spacing negative"])
 
@@ -176,6 +186,24 @@ def test_a_ct_that_cannot_be_used_leaves_a_sound_spect_to_be_analysed_alone(tmp_
     assert words in str(findings.details["ct_absence"]) and ".;" not in said
     with pytest.raises(ContentRefused, match=words):
         pipeline().run(PipelineInputs((InputSeries("ct", ct),), rule="ct-by-itself"), lambda *_: None)
+
+
+@pytest.mark.parametrize("with_ct", [True, False], ids=["with a CT", "SPECT alone"])
+def test_what_is_hot_where_the_ct_shows_no_bone_is_left_out_and_the_result_says_so(tmp_path: Path, with_ct: bool):
+    full = ((0.0, 5.0, -10.0), 12.0)  # in front of the spine, as a full bladder lies between the hips
+    series = [InputSeries("nm", (write_spect(tmp_path / "nm.dcm", counts(lesions=(*LESIONS, full))),))]
+    if with_ct:
+        series.append(InputSeries("ct", tuple(write_ct(tmp_path / "ct", hounsfield())), "ct"))
+    analysing = pipeline()
+    analysing._engine._network = Hot()
+    findings = analysing.run(PipelineInputs(tuple(series)), lambda *_: None)
+    told = [sentence for sentence in findings.limitations if "no bone near" in sentence]
+    centres = [one["centre_mm"] for one in findings.details["lesions"]]
+    expected = LESIONS if with_ct else (*LESIONS, full)
+    assert len(centres) == len(expected) and len(told) == with_ct
+    for centre, _ in expected:
+        assert min(np.linalg.norm(np.subtract(centre, one)) for one in centres) < 3.0
+    assert not told or told[0].startswith("1 place that the network marked was left out")
 
 
 def test_nothing_marked_is_a_result_without_lesions(tmp_path: Path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
+from pipelines.spect_ct.bone import BLOCK, beside_bone, is_off_bone, without_pieces_off_bone
 from pipelines.spect_ct.grid import prepare
 from pipelines.spect_ct.neighbours import with_neighbours
-from pipelines.spect_ct.search import BLOCK, worth_a_look
+from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.truth import placed
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
 from pipelines.spect_ct.windows import MARGIN, probabilities_of, window_of
@@ -50,6 +53,33 @@ def test_slices_that_the_ct_does_not_reach_are_looked_at_by_spect(prepared):
     )  # fmt: skip
     first = slice(0, len(half) // 2)
     assert np.array_equal(worth_a_look(short, FUSED)[first], worth_a_look(prepared, SPECT)[first])
+
+
+def test_bone_is_what_the_ct_shows_and_anywhere_where_there_is_no_ct(prepared):
+    held = prepared.lattice
+    field = Field(held.shape, held.spacing_mm, tuple(held.origin_mm))
+    beside = beside_bone(prepared)
+    assert wide(beside)[field.tube(18, 18, 55) & prepared.has_ct[:, None, None]].all()
+    x, y, _ = field.coordinates()
+    bowel = (x**2 + (y + 40) ** 2 < 20**2) & prepared.has_ct[:, None, None]
+    assert not wide(beside)[bowel].any()
+    cut = dataclasses.replace(prepared, has_ct=np.arange(len(prepared.has_ct)) > 10)
+    assert beside_bone(cut)[:10].all() and not wide(beside_bone(cut))[13:][bowel[13:]].any()
+
+
+def test_of_single_slices_what_touches_no_bone_on_them_is_emptied():
+    beside = np.zeros((2, 16, 16), bool)
+    beside[0, 4:6, 4:6] = True
+    shown = np.zeros((2, 64, 64), np.float16)
+    shown[:, 20:40, 20:40] = 0.9  # 16 of 400 pixels touch bone on the first slice, none on the second
+    shown[:, 50:56, 50:56] = 0.7
+    shown[:, 2:6, 2:6] = 0.4
+    assert is_off_bone(beside, (slice(0, 1), slice(20, 40), slice(20, 40)), np.ones((1, 20, 20), bool))
+    beside[0, 4:8, 4:8] = True  # 144 of 400
+    kept = without_pieces_off_bone(shown, beside, 0.5)
+    expected = shown.copy()
+    expected[1, 20:40, 20:40] = expected[:, 50:56, 50:56] = 0
+    assert np.array_equal(kept, expected)
 
 
 def difference(images: torch.Tensor) -> torch.Tensor:
