@@ -103,6 +103,7 @@ class Prepared:
     lattice : of `inputs`. hu, counts : float32 on it (None where missing), before windowing and z-scoring.
     has_spect, has_ct : bool per slice.
     outside : share of the body that lies beside the grid, 0 to 1: of the SPECT's or the CT's, whichever is more.
+    ct_width_mm : of the CT's field of view, 0 where there is none.
     """
 
     inputs: np.ndarray
@@ -112,6 +113,7 @@ class Prepared:
     has_spect: np.ndarray
     has_ct: np.ndarray
     outside: float = 0.0
+    ct_width_mm: float = 0.0
 
 
 def prepare(spect: Placed | None, ct: Placed | None) -> Prepared:
@@ -139,7 +141,8 @@ def prepare(spect: Placed | None, ct: Placed | None) -> Prepared:
     if hu is not None:
         inputs[:, 1] = normalise_ct(hu, has_ct)
     outside = max(share_outside(one, one is shrunk, lattice) for one in (spect, shrunk) if one is not None)
-    return Prepared(inputs, lattice, counts, hu, has_spect, has_ct, outside)
+    width_mm = ct.values.shape[2] * ct.spacing_mm[2] if ct is not None else 0.0
+    return Prepared(inputs, lattice, counts, hu, has_spect, has_ct, outside, width_mm)
 
 
 def shrink(ct: Placed) -> Placed:

@@ -63,6 +63,8 @@ _CT_KINDS = {
     "SCREEN SAVE": "a screen capture",
 }
 
+ADULT_YEARS = 16
+
 
 def is_nm(header: Dataset) -> bool:
     """Tell a Nuclear Medicine image, by its class or by the modality it states."""
@@ -102,6 +104,17 @@ def ct_refusal(header: Dataset) -> str | None:
         if kind in _CT_KINDS:
             return f"is {_CT_KINDS[kind]} (ImageType {kind})"
     return None
+
+
+def is_child(header: Dataset) -> bool:
+    """Tell a patient under `ADULT_YEARS` by the age, or by the dates of birth and study; False where neither says."""
+    age = re.fullmatch(r"(\d{3})([DWMY])", _text(header, "PatientAge").upper())
+    if age:
+        return int(age[1]) / {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}[age[2]] < ADULT_YEARS
+    born, scanned = (_text(header, keyword) for keyword in ("PatientBirthDate", "StudyDate"))
+    if not (re.fullmatch(r"\d{8}", born) and re.fullmatch(r"\d{8}", scanned)):
+        return False
+    return int(scanned) - int(born) < ADULT_YEARS * 10_000
 
 
 def says_bone(header: Dataset) -> bool:

@@ -136,18 +136,35 @@ def onto_source(found: LesionMap, probabilities: np.ndarray, source: Lattice) ->
         near = found.surroundings(lesion, more=1)
         held = found.lattice.part(near)
         box = _reached_by(held, source)
-        mask = np.zeros((0, 0, 0), bool)
-        if box is not None:
-            own = (found.grown[near] == lesion.number).astype(np.uint16)
-            there = source.part(box)
-            mask = resample(_voxels(spread[near], held), there, 0.0) >= THRESHOLD
-            mask &= resample_labels(_voxels(own, held), there) > 0
-            labels[box][mask] = lesion.number
-        if not mask.any():
-            index = np.rint(source.index(np.array([lesion.centre_mm]))[0]).astype(int)
-            if (index >= 0).all() and (index < source.shape).all():
-                labels[tuple(index)] = lesion.number
+        if box is None:
+            continue
+        own = (found.grown[near] == lesion.number).astype(np.uint16)
+        there = source.part(box)
+        mask = resample(_voxels(spread[near], held), there, 0.0) >= THRESHOLD
+        mask &= resample_labels(_voxels(own, held), there) > 0
+        labels[box][mask] = lesion.number
+    _keep_the_smallest(found, source, labels)
     return labels
+
+
+def _keep_the_smallest(found: LesionMap, source: Lattice, labels: np.ndarray) -> None:
+    """Give lesions that have no voxel the one at their middle, or the nearest that no lesion would lose its last by."""
+    sizes = np.bincount(labels.ravel(), minlength=len(found.lesions) + 1)
+    for lesion in found.lesions:
+        middle = source.index(np.array([lesion.centre_mm]))[0]
+        first = np.rint(middle).astype(int)
+        if sizes[lesion.number] or (first < 0).any() or (first >= source.shape).any():
+            continue
+        near = first + np.argwhere(np.ones((3, 3, 3))) - 1
+        near = near[((near >= 0) & (near < source.shape)).all(1)]
+        near = near[np.argsort(np.abs((near - middle) * source.spacing_mm).sum(1), kind="stable")]
+        for place in map(tuple, near.tolist()):
+            owner = int(labels[place])
+            if owner == 0 or sizes[owner] > 1:
+                labels[place] = lesion.number
+                sizes[owner] -= 1
+                sizes[lesion.number] += 1
+                break
 
 
 def _reached_by(lattice: Lattice, source: Lattice) -> Box | None:

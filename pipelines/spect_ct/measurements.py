@@ -24,6 +24,9 @@ SHELL_MM = (8.0, 20.0)
 BODY_STEP = 4
 """Every so many rows and columns suffice to find the body's outline."""
 
+BESIDE_THE_FIELD_HU = -900.0
+"""Nothing in a bone lesion is so thin: that is the grid's filling beside the CT's field of view."""
+
 NO_SPECT, NO_CT = "there is no SPECT here", "there is no CT here"
 
 
@@ -62,7 +65,7 @@ def measure(
                 inside = spect[box][on_spect[box] == lesion.number]
                 own[lesion.number] = float(inside.mean()), float(inside.max())
     step = found.lattice.spacing_mm
-    sides = Sides(body, (step[0], step[1] * BODY_STEP, step[2] * BODY_STEP))
+    sides = Sides(body, (step[0], step[1] * BODY_STEP, step[2] * BODY_STEP), prepared.ct_width_mm)
     return tuple(_figures(lesion, found, prepared, body, sides, own.get(lesion.number)) for lesion in found.lesions)
 
 
@@ -96,7 +99,7 @@ def _figures(
     if prepared.hu is None or not prepared.has_ct[lesion.box[0]].any():
         reasons["hu"] = NO_CT
     else:
-        mask &= prepared.has_ct[lesion.box[0]][:, None, None]
+        mask &= prepared.has_ct[lesion.box[0]][:, None, None] & (prepared.hu[lesion.box] > BESIDE_THE_FIELD_HU)
         mean_hu = float(prepared.hu[lesion.box][mask].mean()) if mask.any() else None
         if mean_hu is None:
             reasons["hu"] = NO_CT

@@ -21,6 +21,7 @@ from pipelines.spect_ct.bone import beside_bone
 from pipelines.spect_ct.checks import LEAST_BODY_IOU, Study, choose_study, refuse_no_patient
 from pipelines.spect_ct.findings import SourceLesions, build_findings
 from pipelines.spect_ct.grid import AXES, Lattice, Prepared, prepare
+from pipelines.spect_ct.header_checks import is_child
 from pipelines.spect_ct.lesions import find_lesions, onto_source
 from pipelines.spect_ct.measurements import body_of, measure
 from pipelines.spect_ct.search import worth_a_look
@@ -28,6 +29,11 @@ from pipelines.spect_ct.uses import CT, FUSED, SPECT
 
 if TYPE_CHECKING:
     from pipelines.spect_ct.engine import LesionEngine
+
+CHILD = (
+    "the patient is under 16: the network was trained on adults, and places off bone were not left out, because thin "
+    "bones may not be seen as bone"
+)
 
 
 class SpectCtPipeline(Pipeline):
@@ -80,6 +86,7 @@ class SpectCtPipeline(Pipeline):
         with watch.stage("read"):
             study = self._study_of(inputs)
             spect, ct, study = read_study(study)
+            child = any(is_child(one.source.headers[0]) for one in (spect, ct) if one is not None)
         progress(0.1, "bringing SPECT and CT onto one grid")
         with watch.stage("resample"):
             prepared, ct, absence = meet(spect, ct, study)
@@ -91,7 +98,7 @@ class SpectCtPipeline(Pipeline):
             )
         progress(0.8, "joining lesions")
         with watch.stage("join"):
-            found = find_lesions(probabilities, prepared.lattice, beside_bone(prepared))
+            found = find_lesions(probabilities, prepared.lattice, None if child else beside_bone(prepared))
             sources = {
                 name: SourceLesions(volume, onto_source(found, probabilities, Lattice.of(volume)))
                 for name, volume in ((CT, ct), (SPECT, spect))
@@ -106,7 +113,8 @@ class SpectCtPipeline(Pipeline):
             self.name, self.version, (engine.card,), engine.device.title, engine.precision, watch.seconds
         )
         use = CT if spect is None else SPECT if ct is None else FUSED
-        findings = build_findings(use, prepared, found, figures, sources, study.remarks, absence, provenance)
+        remarks = (*study.remarks, CHILD) if child else study.remarks
+        findings = build_findings(use, prepared, found, figures, sources, remarks, absence, provenance)
         progress(1.0, "done")
         return findings
 

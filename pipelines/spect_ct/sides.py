@@ -35,6 +35,10 @@ ARM_MM = 100.0
 CUT_OFF = 0.6
 """Depth of the outermost column, as a share of the deepest one's, from which the field has cut a body off."""
 
+FILLS_FIELD = 0.88
+"""Share of the field of view from which a body's width may be the field's: a round one cuts it off without a straight
+edge, and the outline still mirrors onto itself, about a column that is not the body's."""
+
 PAIRED_SLICES = 2 / 3
 UNTOLD = "side undetermined"
 
@@ -77,11 +81,11 @@ class Side:
 class Sides:
     """Places in one body, bool (slice, row, column): slices to the head, columns to the patient's left.
 
-    spacing_mm : of the body's voxels (slice, row, column).
+    spacing_mm : of the body's voxels (slice, row, column). field_mm : width of the field of view, 0 if unknown.
     """
 
-    def __init__(self, body: np.ndarray, spacing_mm: tuple[float, float, float]) -> None:
-        self.body, self.spacing_mm = body, spacing_mm
+    def __init__(self, body: np.ndarray, spacing_mm: tuple[float, float, float], field_mm: float = 0.0) -> None:
+        self.body, self.spacing_mm, self.field_mm = body, spacing_mm, field_mm
         self._outlines: dict[int, Outline] = {}
 
     def of(self, index: np.ndarray) -> Side | None:
@@ -121,19 +125,19 @@ class Sides:
 
     def _outline(self, number: int) -> Outline:
         if number not in self._outlines:
-            self._outlines[number] = outline_of_slice(self.body[number], self.spacing_mm[1:])
+            self._outlines[number] = outline_of_slice(self.body[number], self.spacing_mm[1:], self.field_mm)
         return self._outlines[number]
 
 
-def outline_of_slice(plane: np.ndarray, spacing_mm: tuple[float, float]) -> Outline:
-    """Return the parts of one slice of the body, bool (row, column), and what they are."""
+def outline_of_slice(plane: np.ndarray, spacing_mm: tuple[float, float], field_mm: float = 0.0) -> Outline:
+    """Return the parts of one slice of the body, bool (row, column), and what they are; `field_mm` as `Sides`."""
     parts, _ = ndimage.label(ndimage.binary_fill_holes(plane))
     sizes = np.bincount(parts.reshape(-1))
     sizes[0] = 0
     large = np.flatnonzero(sizes >= max(1.0, LARGE_SHARE * sizes.max()))
     kind: Trunk | Legs | None = None
     if len(large) == 1:
-        kind = _trunk(parts == large[0], int(large[0]), spacing_mm)
+        kind = _trunk(parts == large[0], int(large[0]), spacing_mm, field_mm)
     elif len(large) == 2 and sizes[large].min() >= PAIR_SHARE * sizes.max():
         right, left = sorted(large.tolist(), key=lambda label: float(np.argwhere(parts == label)[:, 1].mean()))
         if np.flatnonzero((parts == right).any(0))[-1] < np.flatnonzero((parts == left).any(0))[0]:
@@ -151,12 +155,14 @@ def mirror_column(depths: np.ndarray) -> tuple[float, float]:
     return float(np.flatnonzero(shared == shared.max()).mean()) / 2, float(shared.max() / depths.sum())
 
 
-def _trunk(part: np.ndarray, label: int, spacing_mm: tuple[float, float]) -> Trunk | None:
+def _trunk(part: np.ndarray, label: int, spacing_mm: tuple[float, float], field_mm: float) -> Trunk | None:
     """Return a trunk's place; None if the part is none, or cut off, or mirrors onto itself neither with its arms nor
     without."""
     depths = part.sum(0)
     ends = np.flatnonzero(depths)[[0, -1]]
     if depths[ends].max() > CUT_OFF * depths.max():
+        return None
+    if field_mm and (ends[1] - ends[0] + 1) * spacing_mm[1] > FILLS_FIELD * field_mm:
         return None
     for held in (part, _without_arms(part, spacing_mm)):
         rows, columns = np.flatnonzero(held.any(1)), np.flatnonzero(held.any(0))

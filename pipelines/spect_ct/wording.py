@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pipelines.contract.weights import ModelCard
 from pipelines.imaging.instance import lossy_remark
 from pipelines.imaging.volume import Volume
+from pipelines.spect_ct.bone import share_untold
 from pipelines.spect_ct.grid import Prepared
 from pipelines.spect_ct.lesions import LEAST_PEAK, LesionMap
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, TITLES
@@ -108,6 +109,12 @@ def limitations(
         beyond_mm = ct.values.shape[0] * ct.spacing_mm[0] - int(prepared.has_ct.sum()) * step
         if beyond_mm > step:
             said.append(f"{beyond_mm:.0f} mm of the CT beyond the SPECT were not analysed.")
+        beside = share_untold(prepared)
+        if beside >= TOLD_OUTSIDE:
+            said.append(
+                f"{beside:.0%} of the body that the SPECT shows lies beside the CT's field of view: what is marked "
+                "there rests on the SPECT."
+            )
     if prepared.outside >= TOLD_OUTSIDE:
         said.append(
             f"{prepared.outside:.0%} of the body that the images show, an arm or a leg perhaps, lies beside the area "

@@ -14,6 +14,10 @@ from pipelines.phantoms.anatomy import Patient
 from pipelines.phantoms.spect_ct.grid import Grid
 from pipelines.phantoms.spect_ct.presets import Settings
 
+ENOUGH_ON_CT = 0.5
+"""Share of a lesion's diseased bone that the CT must show to give its outline on the fused images by itself: where it
+shows a rim of gone cortex alone, a reader who sees the uptake outlines more."""
+
 
 @dataclass(frozen=True)
 class LesionTruth:
@@ -48,7 +52,7 @@ class SpectCtPatient:
     ----------
     ct : int16, HU, on `ct_grid`. spect : float32, counts, on `spect_grid`.
     body_labels : uint16 on `ct_grid`, the diseased bone of EVERY lesion, whether a modality shows it or not.
-    ct_labels : the same, of the lesions whose outline the CT shows.
+    ct_labels : what of it the CT shows (`truth.ct_outline`).
     spect_labels : uint16 on `spect_grid`, the outline of every lesion that the SPECT shows.
     spect_labels_on_ct : the same outlines drawn at the CT's resolution, uint16 on `ct_grid`.
     benign_features : what else the patient has that is no lesion (a prosthesis, bowel contrast, ...).
@@ -74,8 +78,9 @@ class SpectCtPatient:
 
     @property
     def fused_labels(self) -> np.ndarray:
-        """Outlines on the fused images, uint16 on `ct_grid`: the CT's where it shows the lesion, else the SPECT's."""
-        seen = np.zeros(len(self.lesions) + 1, bool)
-        seen[[lesion.label for lesion in self.lesions if "ct" in lesion.visible_on]] = True
+        """Outlines on the fused images, uint16 on `ct_grid`: the CT's where it shows half of the lesion, else both."""
+        size = len(self.lesions) + 1
+        whole, shown = (np.bincount(labels.ravel(), minlength=size) for labels in (self.body_labels, self.ct_labels))
+        seen = (shown > 0) & (shown >= ENOUGH_ON_CT * whole)
         only_spect = np.where(seen[self.spect_labels_on_ct], 0, self.spect_labels_on_ct)
         return np.where(self.ct_labels > 0, self.ct_labels, only_spect)
