@@ -112,6 +112,23 @@ def test_a_lesion_smaller_than_a_voxel_keeps_one_at_its_middle():
     assert np.abs(place - found.lesions[0].centre_mm).max() <= 2.4 + 1e-6
 
 
+def test_two_lesions_within_one_voxel_of_a_coarse_grid_both_keep_one():
+    values = np.zeros(GRID.shape, np.float16)
+    centre = np.rint(lattice(GRID).index(np.array([[2.4 * 4 + 0.1, 2.5, 2.5]]))[0]).astype(int)
+    for shift in (0, 6):
+        part = (
+            slice(centre[0], centre[0] + 1),
+            slice(centre[1], centre[1] + 4),
+            slice(centre[2] + shift, centre[2] + shift + 4),
+        )
+        values[part] = 1.0
+    coarse = Field((10, 20, 20), (12.0, 24.0, 24.0), (-230.0, -230.0, -54.0))
+    labels = onto_source(find_lesions(values, lattice(GRID)), values, lattice(coarse))
+    assert sorted(labels[labels > 0].tolist()) == [1, 2]
+    places = np.array([np.argwhere(labels == number)[0] for number in (1, 2)])
+    assert np.abs(places[0] - places[1]).max() == 1
+
+
 def test_two_lesions_side_by_side_stay_apart_on_a_coarse_grid():
     values = drawn(((0.0, 0.0, 0.0), 9.2), ((20.0, 0.0, 0.0), 9.2))
     labels = onto_source(find_lesions(values, lattice(GRID)), values, lattice(SPECT_FIELD))

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydicom import Dataset
 
 from node.results import build_results, write_results
 from pipelines.contract import ContentRefused, Findings, InputSeries, PipelineInputs
+from pipelines.spect_ct.header_checks import is_child
 from pipelines.spect_ct.pipeline import SpectCtPipeline
 from pipelines.spect_ct.uses import CT, SPECT
 from pipelines.spect_ct.wording import missed_kinds
@@ -204,6 +206,38 @@ def test_what_is_hot_where_the_ct_shows_no_bone_is_left_out_and_the_result_says_
     for centre, _ in expected:
         assert min(np.linalg.norm(np.subtract(centre, one)) for one in centres) < 3.0
     assert not told or told[0].startswith("1 place that the network marked was left out")
+
+
+@pytest.mark.parametrize("age", [{"PatientAge": "009Y"}, {"PatientAge": "", "PatientBirthDate": "20101231"}])
+def test_of_a_child_nothing_is_left_out_as_off_bone_and_the_result_says_so(tmp_path: Path, age: dict[str, str]):
+    full = ((0.0, 5.0, -10.0), 12.0)
+    nm = write_spect(tmp_path / "nm.dcm", counts(lesions=(*LESIONS, full)), **age)
+    ct = InputSeries("ct", tuple(write_ct(tmp_path / "ct", hounsfield())), "ct")
+    analysing = pipeline()
+    analysing._engine._network = Hot()
+    findings = analysing.run(PipelineInputs((InputSeries("nm", (nm,)), ct)), lambda *_: None)
+    assert len(findings.regions) == 3
+    assert any("under 16" in sentence for sentence in findings.limitations)
+    assert not any("no bone near" in sentence for sentence in findings.limitations)
+
+
+@pytest.mark.parametrize(
+    ("said", "child"),
+    [
+        ({"PatientAge": "015Y"}, True),
+        ({"PatientAge": "016Y"}, False),
+        ({"PatientAge": "011M"}, True),
+        ({"PatientBirthDate": "20080302", "StudyDate": "20240301"}, True),
+        ({"PatientBirthDate": "20080301", "StudyDate": "20240301"}, False),
+        ({"PatientBirthDate": "", "StudyDate": "20240301"}, False),
+        ({}, False),
+    ],
+)
+def test_a_child_is_told_by_the_age_or_by_the_dates(said: dict[str, str], child: bool):
+    header = Dataset()
+    for keyword, value in said.items():
+        setattr(header, keyword, value)
+    assert is_child(header) is child
 
 
 def test_nothing_marked_is_a_result_without_lesions(tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from pipelines.spect_ct.bone import BLOCK, beside_bone, is_off_bone, without_pieces_off_bone
+from pipelines.spect_ct.bone import BLOCK, beside_bone, is_off_bone, share_untold, untold, without_pieces_off_bone
 from pipelines.spect_ct.grid import prepare
 from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.search import worth_a_look
@@ -65,6 +65,35 @@ def test_bone_is_what_the_ct_shows_and_anywhere_where_there_is_no_ct(prepared):
     assert not wide(beside)[bowel].any()
     cut = dataclasses.replace(prepared, has_ct=np.arange(len(prepared.has_ct)) > 10)
     assert beside_bone(cut)[:10].all() and not wide(beside_bone(cut))[13:][bowel[13:]].any()
+
+
+@pytest.mark.parametrize("noise", [0.0, 12.0, 40.0])
+@pytest.mark.parametrize("marrow", [60.0, 100.0, 140.0])
+def test_the_middle_of_a_vertebra_whose_marrow_is_thin_is_in_bone(marrow, noise):
+    field = Field((12, 256, 256), (3.0, 1.0, 1.0), (-127.5, -127.5, -16.5))
+    x, y, z = field.coordinates()
+    hu = np.where((x / 110) ** 2 + (y / 90) ** 2 <= 1, 40.0, -1000.0)
+    outer, inner = ((x / (24 - t)) ** 2 + ((y - 20) / (17 - t)) ** 2 <= 1 for t in (0.0, 2.0))
+    tall = np.abs(z) <= 14
+    hu[outer & tall], hu[inner & tall] = 500.0, marrow
+    rng = np.random.default_rng(5)
+    held = prepare(None, placed((hu + rng.normal(0, 1, hu.shape) * noise).astype(np.float32), field))
+    own = Field(held.lattice.shape, held.lattice.spacing_mm, tuple(held.lattice.origin_mm))
+    beside = wide(beside_bone(held))
+    assert beside[own.ball((0.0, 20.0, 0.0), 8.0)].all()
+    assert not beside[own.ball((0.0, -50.0, 0.0), 20.0)].any()
+
+
+def test_where_the_spect_shows_body_beside_the_cts_field_nothing_is_off_bone_and_it_is_looked_at():
+    columns = slice(24, 136)  # 213 of the body's 240 mm
+    narrow = Field((36, 160, 112), CT_FIELD.spacing_mm, (CT_FIELD.origin_mm[0] + 24 * 1.9, *CT_FIELD.origin_mm[1:]))
+    held = prepare(placed(counts(), SPECT_FIELD), placed(hounsfield()[:, :, columns], narrow))
+    own = Field(held.lattice.shape, held.lattice.spacing_mm, tuple(held.lattice.origin_mm))
+    place = own.ball((-114.0, 0.0, 0.0), 4.0)
+    assert wide(untold(held))[place].all() and wide(worth_a_look(held, FUSED))[place].all()
+    assert 0.01 < share_untold(held) < 0.1
+    whole = prepare(placed(counts(), SPECT_FIELD), placed(hounsfield(), CT_FIELD))
+    assert share_untold(whole) == 0.0
 
 
 def test_of_single_slices_what_touches_no_bone_on_them_is_emptied():

@@ -102,6 +102,15 @@ def test_half_a_trunk_at_the_edge_of_the_field_tells_no_side():
     assert held is not None and held.side == ""
 
 
+@pytest.mark.parametrize(("half_width", "half_depth", "shift"), [(270, 190, 50), (290, 200, 30), (250, 165, 50)])
+def test_a_large_trunk_that_a_round_field_cuts_off_tells_no_side(half_width, half_depth, shift):
+    cut = plane((shift, 0, half_width, half_depth)) & (X**2 + Y**2 <= 250**2)
+    place = np.array([0.0, 39.5, (shift - 8) / MM + 64.5])  # on the right of the body's own middle
+    wrong, told = (Sides(cut[None], SPACING, field_mm).of(place) for field_mm in (0.0, 500.0))
+    assert wrong is not None and wrong.side != "right", "the outline alone is mistaken"
+    assert told is not None and told.side == "" and told.words == UNTOLD
+
+
 def test_a_neck_beside_a_raised_arm_is_no_pair_of_legs_where_a_trunk_lies_below():
     neck, arm = (-60.0, 0.0, 60.0, 60.0), (70.0, 0.0, 52.0, 55.0)
     assert isinstance(outline_of_slice(plane(neck, arm), (MM, MM)).kind, Legs)
