@@ -168,6 +168,20 @@ def test_what_a_modality_does_not_show_has_no_outline_there(patient):
 
 
 @slow
+def test_the_fused_outline_is_the_cts_where_it_shows_half_of_the_lesion_else_both(patient):
+    body, ct, spect = (np.zeros_like(patient.ct_labels) for _ in range(3))
+    body[5, 10:20, 10:30] = ct[5, 10:20, 10:20] = 1  # half of it
+    body[8, 10:20, 10:30] = 2
+    ct[8, 10:20, 10:19] = 2  # less
+    spect[5, 8:24, 8:34], spect[8, 8:24, 8:34] = 1, 2
+    spect[11, 4:9, 4:9] = 3  # nothing of it on CT
+    fused = dataclasses.replace(patient, body_labels=body, ct_labels=ct, spect_labels_on_ct=spect).fused_labels
+    assert np.array_equal(fused[5], ct[5])
+    assert np.array_equal(fused[8], spect[8])
+    assert np.array_equal(fused[11], spect[11])
+
+
+@slow
 def test_outlines_on_both_grids_are_the_same_places(patient):
     checked = 0
     for lesion in patient.lesions:
