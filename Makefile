@@ -15,11 +15,13 @@ SIDE_BY_SIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dis
 .PHONY: setup demo stop test fast lint peers clean help
 
 help:
+	@echo "make setup    the virtual environment with pinned versions; . .venv/bin/activate then finds osteon"
 	@echo "make demo     start the node and an archive, send a real scan and two simulated patients, show what comes back"
 	@echo "make stop     stop what 'make demo' left running"
 	@echo "make test     install the peers that can be had, then run all tests"
 	@echo "make fast     the tests for your own loop (no peers, nothing slow)"
 	@echo "make lint     ruff and mypy"
+	@echo "make clean    remove the environment, caches, out/ and what the demo stored; osteon-data stays"
 
 setup: $(VENV)/.ready
 
@@ -53,5 +55,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy node pipelines deploy
 
+# Of osteon-data the demo's part alone: the rest is the data folder of an `osteon serve` started here, with studies in it.
 clean:
-	rm -rf $(VENV) .peers .cache out osteon-data
+	@if [ -e osteon-data/demo/running.json ] && [ -x $(BIN)/python ]; then $(BIN)/python -m deploy.demo.run --stop; fi
+	rm -rf $(VENV) .peers .cache out osteon-data/demo

@@ -36,6 +36,7 @@ from node.registry.roles import Role
 REPOSITORY = Path(__file__).resolve().parents[2]
 USUAL_PORTS = {"dicom": 11112, "dashboard": 8080, "archive_dicom": 4242, "archive_http": 8042, "viewer": 3000}
 ARCHIVE_AET = "ARCHIVE"
+NODE_AET = "OSTEON"
 DEMO_USER = "demo"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 40.0
@@ -159,7 +160,9 @@ def _start_archive(demo: Demo, pids: dict[str, int], say: Say) -> None:
     if find_orthanc() is not None:
         say("starting the archive (Orthanc) ...")
         try:
-            running = start_orthanc(demo.folder / "archive", dicom, http, aet=ARCHIVE_AET)
+            # Its port is open to the network: it takes nothing but what the node beside it sends.
+            node = {"osteon": [NODE_AET, "127.0.0.1", demo.ports["dicom"]]}
+            running = start_orthanc(demo.folder / "archive", dicom, http, node, aet=ARCHIVE_AET, only_known=True)
         except OrthancError as error:
             say(f"Orthanc did not start ({str(error).splitlines()[0]}); using our own receiver")
         else:
@@ -178,7 +181,10 @@ def _start_node(demo: Demo, pids: dict[str, int], say: Say) -> None:
     say("starting the node ...")
     config = demo.folder / "config"
     shutil.copytree(REPOSITORY / "config", config)
-    settings = {"listen": {"port": demo.ports["dicom"]}, "dashboard": {"port": demo.ports["dashboard"]}}
+    settings = {
+        "listen": {"ae_title": NODE_AET, "port": demo.ports["dicom"]},
+        "dashboard": {"port": demo.ports["dashboard"]},
+    }
     (config / "osteon.yaml").write_text(yaml.safe_dump(settings))
     archive = {"name": "archive", "host": "127.0.0.1", "port": demo.ports["archive_dicom"], "ae_title": ARCHIVE_AET}
     (config / "destinations.yaml").write_text(yaml.safe_dump({"destinations": [archive]}))
@@ -192,7 +198,7 @@ def _start_node(demo: Demo, pids: dict[str, int], say: Say) -> None:
         if not psutil.pid_exists(pids["osteon"]) or time.monotonic() > deadline:
             raise RuntimeError("the node did not come up:\n" + demo.log("osteon").read_text()[-3000:])
         time.sleep(0.2)
-    demo.places["send scans to"] = f"OSTEON at 127.0.0.1:{demo.ports['dicom']} (C-STORE)"
+    demo.places["send scans to"] = f"{NODE_AET} at 127.0.0.1:{demo.ports['dicom']} (C-STORE)"
     demo.places["node's files and log"] = str(demo.folder)
 
 

@@ -3,9 +3,10 @@
     python -m deploy.demo.run [--once] [--folder DIR]     start, send, show; --once stops everything again
     python -m deploy.demo.run --stop                      stop what an earlier run left running
 
-The archive is Orthanc with DICOMweb where it is installed, else a small C-STORE receiver. Everything listens on
-loopback, on the usual ports where they are free and on free ones otherwise. Exit code 0 means that SEG and SR of all
-studies are in the archive.
+The archive is Orthanc with DICOMweb where it is installed, else a small C-STORE receiver. All take the usual ports
+where they are free and free ones otherwise. Node, viewer and that receiver listen on loopback. Orthanc's ports are
+open on every interface, but it refuses other hosts over HTTP and answers C-ECHO and C-STORE of the node alone. Exit
+code 0 means that SEG and SR of all studies are in the archive.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.demo.parts import Demo, start, stop
+from deploy.demo.parts import NODE_AET, Demo, start, stop
 from deploy.demo.studies import DemoStudy, real_study, simulated_studies
 from node.deliver.scu import send_files
 
@@ -62,7 +63,7 @@ def main() -> int:
 
 def _send_and_wait(demo: Demo, study: DemoStudy, console: Console) -> dict[str, object]:
     outcomes = send_files(
-        study.files, host="127.0.0.1", port=demo.ports["dicom"], called_aet="OSTEON", calling_aet="SCANNER"
+        study.files, host="127.0.0.1", port=demo.ports["dicom"], called_aet=NODE_AET, calling_aet="SCANNER"
     )
     refused = [outcome.sentence for outcome in outcomes if not outcome.ok]
     if refused:

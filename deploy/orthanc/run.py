@@ -2,8 +2,11 @@
 
     start_orthanc(folder, dicom_port, http_port) -> OrthancProcess     (a context manager)
 
-The configuration is `orthanc.json` beside this file with ports, storage folder and modalities filled in; what is
-started listens on loopback only. Used by the tests and by the demo; an archive for a hospital is its own business.
+The configuration is `orthanc.json` beside this file with ports, storage folder and modalities filled in. Its two ports
+are open on every interface: Orthanc has no setting for the DICOM port, and 1.10.1 of Debian takes no notice of
+`HttpBindAddresses`. Over HTTP it refuses other hosts (`RemoteAccessAllowed`); over DICOM it answers C-ECHO and C-STORE
+of anybody, with `only_known` of the modalities and their hosts alone. Used by the tests, `osteon bench turnaround` and
+the demo; an archive for a hospital is its own business.
 """
 
 from __future__ import annotations
@@ -106,9 +109,18 @@ def find_plugins(folders: Sequence[str] | None = None) -> list[str]:
 
 
 def configuration(
-    folder: Path, dicom_port: int, http_port: int, modalities: Mapping[str, Sequence[object]], aet: str
+    folder: Path,
+    dicom_port: int,
+    http_port: int,
+    modalities: Mapping[str, Sequence[object]],
+    aet: str,
+    *,
+    only_known: bool = False,
 ) -> dict[str, object]:
-    """The configuration of an Orthanc in `folder`; `modalities` maps a name to [AET, host, port]."""
+    """The configuration of an Orthanc in `folder`; `modalities` maps a name to [AET, host, port].
+
+    With `only_known` C-ECHO and C-STORE are answered to those modalities alone, by AE title and host.
+    """
     values: dict[str, object] = json.loads(CONFIGURATION.read_text())
     storage = str(folder / "storage")
     values.update(
@@ -120,6 +132,9 @@ def configuration(
         DicomModalities={name: list(modality) for name, modality in modalities.items()},
         # Only this plugin: others in the same folder (worklists, served folders) want settings of their own.
         Plugins=[str(Path(plugins) / DICOMWEB_PLUGIN) for plugins in find_plugins()],
+        DicomAlwaysAllowEcho=not only_known,
+        DicomAlwaysAllowStore=not only_known,
+        DicomCheckModalityHost=only_known,
     )
     return values
 
@@ -131,6 +146,7 @@ def start_orthanc(
     modalities: Mapping[str, Sequence[object]] | None = None,
     *,
     aet: str = "ORTHANC",
+    only_known: bool = False,
     ready_timeout_s: float = READY_TIMEOUT_S,
 ) -> OrthancProcess:
     """Start Orthanc with its files in `folder` and wait until it answers.
@@ -141,6 +157,8 @@ def start_orthanc(
         0 for a free one.
     modalities
         Whom it may send to: name -> [AET, host, port].
+    only_known
+        Take objects from those alone, judged by AE title and host.
 
     Raises
     ------
@@ -154,7 +172,8 @@ def start_orthanc(
     folder.mkdir(parents=True, exist_ok=True)
     dicom_port, http_port = dicom_port or free_port(), http_port or free_port()
     settings = folder / "orthanc.json"
-    settings.write_text(json.dumps(configuration(folder, dicom_port, http_port, modalities or {}, aet), indent=2))
+    values = configuration(folder, dicom_port, http_port, modalities or {}, aet, only_known=only_known)
+    settings.write_text(json.dumps(values, indent=2))
     with ExitStack() as files:
         log = files.enter_context((folder / "orthanc.log").open("wb"))
         # Without TCP_NODELAY every DICOM message waits for a delayed acknowledgement (40 ms).

@@ -13,11 +13,10 @@ from pathlib import Path
 import click
 
 from node.cli.main import config_options
+from node.cli.registry import opened_registry
 from node.registry import destinations, queries_overview
 from node.registry.audit import console_actor
-from node.registry.database import Registry
-from node.registry.migrate import upgrade
-from node.settings import Configuration, load_configuration
+from node.settings import load_configuration
 
 
 @click.group()
@@ -31,11 +30,9 @@ def destination() -> None:
 def list_destinations(as_json: bool, config_dir: Path | None, data_dir: Path | None) -> None:
     """Every destination with what waits for it, what failed there, and whether it is paused."""
     configuration = load_configuration(config_dir, data_dir)
-    registry = _registry(configuration)
-    with registry.reading() as session:
+    with opened_registry(configuration) as registry, registry.reading() as session:
         rows = queries_overview.destinations(session, [one.name for one in configuration.destinations])
         pauses = destinations.paused(session)
-    registry.dispose()
     found = [{**vars(row), "paused_since": pauses[row.name].since if row.name in pauses else None} for row in rows]
     if as_json:
         click.echo(json.dumps(found, indent=2, default=str))
@@ -52,10 +49,8 @@ def pause(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
     """Send nothing more to NAME; its results wait until `osteon destination resume NAME`."""
     configuration = load_configuration(config_dir, data_dir)
     configuration.destination(name)
-    registry = _registry(configuration)
-    with registry.transaction() as session:
+    with opened_registry(configuration) as registry, registry.transaction() as session:
         changed = destinations.pause(session, console_actor(), name, datetime.now(UTC))
-    registry.dispose()
     click.echo(f"{name} is paused; its results wait" if changed else f"{name} was paused already")
 
 
@@ -64,10 +59,8 @@ def pause(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
 @config_options
 def resume(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
     """Send to NAME again what waits for it; also for one that is no longer in destinations.yaml."""
-    registry = _registry(load_configuration(config_dir, data_dir))
-    with registry.transaction() as session:
+    with opened_registry(load_configuration(config_dir, data_dir)) as registry, registry.transaction() as session:
         changed = destinations.resume(session, console_actor(), name, datetime.now(UTC))
-    registry.dispose()
     click.echo(f"{name} is resumed" if changed else f"{name} was not paused")
 
 
@@ -76,14 +69,6 @@ def resume(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
 @config_options
 def dismiss(name: str, config_dir: Path | None, data_dir: Path | None) -> None:
     """Set aside what failed at NAME: it is not sent and no failure any more; also for one that is gone."""
-    registry = _registry(load_configuration(config_dir, data_dir))
-    with registry.transaction() as session:
+    with opened_registry(load_configuration(config_dir, data_dir)) as registry, registry.transaction() as session:
         count = destinations.dismiss_all_failed(session, console_actor(), name, datetime.now(UTC))
-    registry.dispose()
     click.echo(f"{count} results for {name} are set aside")
-
-
-def _registry(configuration: Configuration) -> Registry:
-    registry = Registry(configuration.database_url)
-    upgrade(registry)
-    return registry

@@ -15,23 +15,17 @@ import click
 from sqlalchemy.orm import Session
 
 from node.cli.main import config_options
+from node.cli.registry import opened_registry
 from node.registry import job_requests, queries
-from node.registry.database import Registry
 from node.registry.delivery_requests import resend_failed
-from node.registry.migrate import upgrade
 from node.registry.series import force_complete
 from node.settings import load_configuration
 
 
 @contextmanager
 def _writing(config_dir: Path | None, data_dir: Path | None) -> Iterator[Session]:
-    registry = Registry(load_configuration(config_dir, data_dir).database_url)
-    try:
-        upgrade(registry)
-        with registry.transaction() as session:
-            yield session
-    finally:
-        registry.dispose()
+    with opened_registry(load_configuration(config_dir, data_dir)) as registry, registry.transaction() as session:
+        yield session
 
 
 def _now() -> datetime:

@@ -175,7 +175,9 @@ def _refuse_options_of_others(pipeline: str, options: dict[str, tuple[object, tu
     show_default=True,
     help="Physics of the simulation: other settings than in training, or settings far outside them.",
 )
-@click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Folder with other weights.")
+@click.option(
+    "--weights", type=click.Path(exists=True, path_type=Path), help="Folder of weights to use before those that ship."
+)
 @click.option(
     "--real", type=click.Path(exists=True, path_type=Path), help="lumbar: a folder of labelled real volumes (.npz)."
 )

@@ -44,17 +44,14 @@ def again(series_uids: tuple[str, ...], config_dir: Path | None, data_dir: Path 
     """Route complete series again, as after a change of the rules; only jobs that are missing are made."""
     from node.assemble.planner import Planner
     from node.assemble.route_again import route_again
+    from node.cli.registry import opened_registry
     from node.registry.audit import console_actor
-    from node.registry.database import Registry
-    from node.registry.migrate import upgrade
     from node.storage import LocalStorage
 
     configuration = load_configuration(config_dir, data_dir)
-    planner, storage = Planner.of(configuration), LocalStorage(configuration.data_dir)
-    registry = Registry(configuration.database_url)
     refused = []
-    try:
-        upgrade(registry)
+    with opened_registry(configuration) as registry:
+        planner, storage = Planner.of(configuration), LocalStorage(configuration.data_dir)
         for uid in series_uids:
             try:
                 with registry.transaction() as session:
@@ -65,7 +62,5 @@ def again(series_uids: tuple[str, ...], config_dir: Path | None, data_dir: Path 
             click.echo(f"{uid}: {done.summary}")
             for job in done.jobs:
                 click.echo(f"  job {job.id} ({job.pipeline}) {'is made' if job.made else 'was there'}: {job.state}")
-    finally:
-        registry.dispose()
     if refused:
         raise PermanentError("\n".join(refused))

@@ -19,7 +19,9 @@ from node.errors import PermanentError
 @click.option("--out", "out_dir", required=True, type=click.Path(path_type=Path), help="Folder for the results.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
-@click.option("--weights", type=click.Path(exists=True, path_type=Path), help="Folder with other weights.")
+@click.option(
+    "--weights", type=click.Path(exists=True, path_type=Path), help="Folder of weights to use before those that ship."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json instead of sentences.")
 def run(
     pipeline: str,

@@ -18,12 +18,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from node.cli.main import config_options
+from node.cli.registry import opened_registry
 from node.dashboard.security import passwords
 from node.registry import accounts, credentials
 from node.registry.account_models import User
 from node.registry.audit import console_actor
-from node.registry.database import Registry
-from node.registry.migrate import upgrade
 from node.registry.roles import Role
 from node.settings import load_configuration
 
@@ -31,14 +30,10 @@ ROLES = click.Choice([role.value for role in Role])
 
 
 @contextmanager
-def _writing(config_dir: Path | None, data_dir: Path | None) -> Iterator[Session]:
-    registry = Registry(load_configuration(config_dir, data_dir).database_url)
-    try:
-        upgrade(registry)
-        with registry.transaction() as session:
-            yield session
-    finally:
-        registry.dispose()
+def _writing(config_dir: Path | None, data_dir: Path | None, *, may_begin: bool = False) -> Iterator[Session]:
+    configuration = load_configuration(config_dir, data_dir)
+    with opened_registry(configuration, may_begin=may_begin) as registry, registry.transaction() as session:
+        yield session
 
 
 def _now() -> datetime:
@@ -91,9 +86,9 @@ def list_users(as_json: bool, config_dir: Path | None, data_dir: Path | None) ->
 @click.option("--role", type=ROLES, default=Role.VIEWER.value, show_default=True)
 @config_options
 def add(name: str, role: str, config_dir: Path | None, data_dir: Path | None) -> None:
-    """Make the account NAME; the password is asked for, or read from standard input."""
+    """Make the account NAME, also before the first start; the password is asked for, or read from standard input."""
     hashed = _new_password(accounts.normal_name(name))
-    with _writing(config_dir, data_dir) as session:
+    with _writing(config_dir, data_dir, may_begin=True) as session:
         user = accounts.add_user(session, console_actor(), name, Role(role), hashed, _now())
         credentials.forget_setup_codes(session)
     click.echo(f"the account {user.name} is made; role {role}")

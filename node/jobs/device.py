@@ -7,17 +7,18 @@ queued for one that can, and nothing ever moves to the CPU in silence.
 from __future__ import annotations
 
 from node.errors import ConfigurationError
-from node.settings.model import WorkerSettings
+from node.settings import Configuration
 from pipelines.contract import ComputeOptions, DeviceError
 from pipelines.contract.compute import prepare_process
 
 
-def compute_options(settings: WorkerSettings) -> ComputeOptions:
-    """What a pipeline is loaded with."""
-    return ComputeOptions(settings.device, settings.precision, settings.threads, settings.weights_dir)
+def compute_options(configuration: Configuration) -> ComputeOptions:
+    """What a pipeline is loaded with; the site's own weights (`osteon models install`) come before those that ship."""
+    worker = configuration.settings.worker
+    return ComputeOptions(worker.device, worker.precision, worker.threads, configuration.weights_dir)
 
 
-def describe_device(settings: WorkerSettings) -> str:
+def describe_device(configuration: Configuration) -> str:
     """Prepare this process for computing and name its device ("cuda:0 (NVIDIA H200)", "CPU"); imports torch.
 
     Raises
@@ -26,6 +27,6 @@ def describe_device(settings: WorkerSettings) -> str:
         If the configured device or precision cannot be had.
     """
     try:
-        return prepare_process(compute_options(settings)).title
+        return prepare_process(compute_options(configuration)).title
     except DeviceError as error:
         raise ConfigurationError([f"osteon.yaml: worker: {error} No job was touched."]) from error

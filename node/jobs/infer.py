@@ -249,7 +249,7 @@ class JobRunner:
                 pipeline = self._load_class(name)()
             except KeyError as error:
                 raise PermanentError(str(error.args[0])) from error
-            pipeline.load(compute_options(self._settings))
+            pipeline.load(compute_options(self._configuration))
             self._pipelines[name] = pipeline
         return self._pipelines[name]
 

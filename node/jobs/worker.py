@@ -97,7 +97,7 @@ def _device(configuration: Configuration, queues: Sequence[str]) -> str:
         return ""
     from node.jobs.device import describe_device
 
-    return describe_device(configuration.settings.worker)
+    return describe_device(configuration)
 
 
 def _add_tasks(

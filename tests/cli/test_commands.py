@@ -62,6 +62,13 @@ def osteon(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
     return run
 
 
+def begin_node(data_dir: Path) -> None:
+    """An empty registry, as the first start of a node leaves it."""
+    registry = Registry(load_configuration(data_dir=data_dir, environment={}).database_url)
+    upgrade(registry)
+    registry.dispose()
+
+
 def osteon_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The same as a process of its own, for verbs that change the whole process."""
     return subprocess.run(
@@ -178,6 +185,7 @@ def test_doctor_names_a_gpu_that_is_configured_and_missing(osteon: Osteon, tmp_p
 
 
 def test_jobs_are_listed_and_an_unknown_one_is_said(osteon: Osteon, tmp_path: Path) -> None:
+    begin_node(tmp_path)
     assert osteon("job", "list", "--data", str(tmp_path), "--json").stdout.strip() == "[]"
     done = osteon("job", "retry", "17", "--data", str(tmp_path))
     assert done.returncode == 1

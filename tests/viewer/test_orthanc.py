@@ -9,6 +9,7 @@ import pytest
 from pynetdicom import AE
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from deploy.demo.studies import real_study
 from deploy.orthanc.run import (
     OrthancError,
     OrthancProcess,
@@ -17,10 +18,11 @@ from deploy.orthanc.run import (
     find_plugins,
     start_orthanc,
 )
+from node.deliver.scu import send_files
 from node.loopback import free_port
 
 
-def test_the_configuration_stays_on_loopback_and_carries_ports_and_modalities(tmp_path: Path) -> None:
+def test_the_configuration_refuses_other_hosts_over_http_and_carries_ports_and_modalities(tmp_path: Path) -> None:
     values = configuration(tmp_path, 4711, 4712, {"node": ["OSTEON", "127.0.0.1", 11112]}, "ARCHIVE")
     assert values["HttpBindAddresses"] == ["127.0.0.1"] and values["RemoteAccessAllowed"] is False
     assert (values["DicomPort"], values["HttpPort"], values["DicomAet"]) == (4711, 4712, "ARCHIVE")
@@ -49,6 +51,23 @@ def test_orthanc_answers_echo_and_dicomweb_when_started(archive: OrthancProcess)
     assert opened.send_c_echo().Status == 0x0000
     opened.release()
     assert isinstance(archive.get("/dicom-web/studies"), list)
+
+
+@pytest.mark.peer
+def test_an_archive_for_known_senders_takes_objects_of_those_and_of_nobody_else(tmp_path: Path) -> None:
+    if find_orthanc() is None:
+        pytest.skip("Orthanc is not installed")
+    scan = real_study().files
+    known = {"node": ["OSTEON", "127.0.0.1", 11112], "away": ["ELSEWHERE", "192.0.2.1", 104]}
+    with start_orthanc(tmp_path, modalities=known, only_known=True) as running:
+
+        def sent_as(title: str) -> bool:
+            where = {"host": "127.0.0.1", "port": running.dicom_port, "called_aet": running.aet}
+            return all(outcome.ok for outcome in send_files(scan, calling_aet=title, **where))
+
+        assert (sent_as("STRANGER"), sent_as("ELSEWHERE"), running.get("/instances")) == (False, False, [])
+        assert sent_as("OSTEON")
+        assert len(running.get("/instances")) == len(scan)
 
 
 @pytest.mark.peer
