@@ -72,7 +72,7 @@ class SpoolSettings(_Section):
 
 
 class CompletionSettings(_Section):
-    """When a series counts as complete (design 5)."""
+    """When a series counts as complete."""
 
     released_quiet_s: Annotated[float, Field(ge=0)] = 5.0
     quiet_s: Annotated[float, Field(ge=0)] = 60.0
