@@ -172,12 +172,21 @@ def check_device(configuration: Configuration) -> Check:
 
 
 def check_listener(configuration: Configuration) -> Check:
-    """Our own listener, if it runs, answers C-ECHO."""
+    """Our own listener, if it runs, answers C-ECHO where it listens, asked by a title that it lets in.
+
+    With TLS its port must take a connection and no more: it asks for a certificate that its peers have, not we.
+    """
     from node.deliver.scu import echo
+    from node.supervise.ports import answers, reachable
 
     listen = configuration.settings.listen
-    answer = echo("127.0.0.1", listen.port, called_aet=listen.ae_title, calling_aet=listen.ae_title, timeout_s=3)
-    where = f"{listen.ae_title} on port {listen.port}"
+    where = f"{listen.ae_title} at {listen.host}:{listen.port}"
+    if listen.tls is not None:
+        if answers(listen.host, listen.port):
+            return Check("listener", "ok", f"{where} takes connections; C-ECHO not asked (TLS)")
+        return Check("listener", "warning", f"{where} does not answer; start it with `osteon serve`")
+    calling = (*listen.allow_calling_aets, listen.ae_title)[0]
+    answer = echo(reachable(listen.host), listen.port, called_aet=listen.ae_title, calling_aet=calling, timeout_s=3)
     if answer.ok:
         return Check("listener", "ok", f"{where} answers C-ECHO")
     return Check("listener", "warning", f"{where} does not answer ({answer.sentence}); start it with `osteon serve`")

@@ -13,7 +13,7 @@ SHARED_DATA = Path(os.environ.get("OSTEON_SHARED_DATA", REPOSITORY.parent / "sha
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real scans beside the repository; tests that need it are skipped where it is missing."""
+    """The folder of real scans (OSTEON_SHARED_DATA); tests that need it are skipped where it is missing."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real scans are not here ({SHARED_DATA})")
     return SHARED_DATA

@@ -1,4 +1,4 @@
-"""When a series is complete (design 5): a heuristic in layers, as one pure function.
+"""When a series is complete: a heuristic in layers, as one pure function.
 
 DICOM has no "that was all". Four hints are used, the most certain first:
 

@@ -1,6 +1,7 @@
 """`osteon job`: what an operator does about jobs and results from the command line.
 
-Everything here writes the registry only; a running node's sweep sees it within seconds and acts.
+Everything here writes the registry only, with an entry in the audit trail as done by `console:` and the system's name
+of the user; a running node's sweep sees it within seconds and acts.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from sqlalchemy.orm import Session
 
 from node.cli.main import config_options
 from node.cli.registry import opened_registry
-from node.registry import job_requests, queries
-from node.registry.delivery_requests import resend_failed
-from node.registry.series import force_complete
+from node.registry import destinations, job_actions, queries
+from node.registry.audit import console_actor
 from node.settings import load_configuration
 
 
@@ -60,7 +60,7 @@ def list_jobs(as_json: bool, config_dir: Path | None, data_dir: Path | None) -> 
 def retry(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
     """Queue a failed or cancelled job again."""
     with _writing(config_dir, data_dir) as session:
-        job_requests.retry_job(session, job_id, _now())
+        job_actions.retry(session, console_actor(), job_id, _now())
     click.echo(f"job {job_id} is queued again")
 
 
@@ -70,7 +70,7 @@ def retry(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
 def cancel(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
     """Cancel a job; one that runs is stopped at its next step. `retry` undoes it."""
     with _writing(config_dir, data_dir) as session:
-        state = job_requests.cancel_job(session, job_id, _now())
+        state = job_actions.cancel(session, console_actor(), job_id, _now())
     asked = state.value == "running"
     click.echo(f"job {job_id} runs; its worker was asked to stop" if asked else f"job {job_id} is cancelled")
 
@@ -81,7 +81,7 @@ def cancel(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
 def rerun(job_id: int, config_dir: Path | None, data_dir: Path | None) -> None:
     """Run a finished job again as a new revision, which supersedes the earlier results."""
     with _writing(config_dir, data_dir) as session:
-        new = job_requests.rerun_as_new_revision(session, job_id, _now())
+        new = job_actions.rerun(session, console_actor(), job_id, _now())
     click.echo(f"job {new} is queued as the next revision of job {job_id}")
 
 
@@ -92,7 +92,7 @@ def resend(destination: str, config_dir: Path | None, data_dir: Path | None) -> 
     """Send everything again that failed at DESTINATION."""
     load_configuration(config_dir, data_dir).destination(destination)
     with _writing(config_dir, data_dir) as session:
-        count = len(resend_failed(session, destination, _now()))
+        count = destinations.resend_all_failed(session, console_actor(), destination, _now())
     click.echo(f"{count} deliveries to {destination} are due again")
 
 
@@ -102,5 +102,5 @@ def resend(destination: str, config_dir: Path | None, data_dir: Path | None) -> 
 def complete(series_uid: str, config_dir: Path | None, data_dir: Path | None) -> None:
     """Take a series as complete now, without waiting for its quiet period."""
     with _writing(config_dir, data_dir) as session:
-        force_complete(session, series_uid, _now())
+        job_actions.complete_series(session, console_actor(), series_uid, _now())
     click.echo("the series is taken as complete at the next step of upkeep")

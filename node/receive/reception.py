@@ -3,7 +3,7 @@
     begin -> write, write, ... -> commit    partial/<token>~<number>.part -> inbox/<SOP UID>~<token>~<number>.dcm
                               \\-> discard   nothing is left
 
-`commit` returns only when the bytes, the name in the inbox and the association's record are on the disk (design 1);
+`commit` returns only when the bytes, the name in the inbox and the association's record are on the disk;
 everything that prevents it is a `Refused` with the status to answer. After a crash the folder alone tells what was
 acknowledged. One object serves one association and one thread at a time; it knows nothing of sockets.
 """

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ssl
 
 from node.errors import ConfigurationError
-from node.settings.model import TlsSettings
+from node.settings.model import ListenTlsSettings
 
 
-def server_context(tls: TlsSettings) -> ssl.SSLContext:
+def server_context(tls: ListenTlsSettings) -> ssl.SSLContext:
     """The server's side of `listen.tls`.
 
     Raises

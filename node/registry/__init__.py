@@ -7,6 +7,7 @@ Other rooms call the functions of this room inside `Registry.transaction()` or `
     series       open series, completion, associations
     planning     jobs made, revised and cancelled
     jobs         jobs claimed, kept alive and ended by workers
+    job_actions  what a person asks of jobs, results and series, with its line in the audit trail
     deliveries   results on their way to destinations
     retention    what may be deleted, and that it was; leftovers: what no row stands for
     events, workers   what happened, and who is at work

@@ -2,7 +2,7 @@
 
     Arrival (one file in the inbox, read) --register--> study, series, instance rows --> Registered (where it goes)
 
-`decide` says what an arrival is to the versions that are there already (design 11); `register` applies it to a batch
+`decide` says what an arrival is to the versions that are there already; `register` applies it to a batch
 inside the caller's transaction. Repeating a batch, as after a crash, changes nothing. Files are not touched here.
 """
 

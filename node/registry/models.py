@@ -145,7 +145,7 @@ class Series(Base):
 
 
 class Instance(Base):
-    """One SOP instance in one version; a resend with other bytes is a new version (design 11)."""
+    """One SOP instance in one version; a resend with other bytes is a new version."""
 
     __tablename__ = "instances"
     __table_args__ = (UniqueConstraint("series_id", "sop_uid", "version"),)

@@ -37,11 +37,16 @@ class _Section(BaseModel):
 
 
 class TlsSettings(_Section):
-    """TLS for the listener or a destination; all three are paths to PEM files."""
+    """TLS of a destination; all three are paths to PEM files."""
 
     certificate: Path
     key: Path
     trusted: Path | None = None
+
+
+class ListenTlsSettings(TlsSettings):
+    """TLS of the listener; unless told otherwise only peers with a certificate that `trusted` signed come in."""
+
     require_client_certificate: bool = True
 
 
@@ -57,7 +62,7 @@ class ListenSettings(_Section):
     acse_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     dimse_timeout_s: Annotated[float, Field(gt=0)] = 60.0
     network_timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    tls: TlsSettings | None = None
+    tls: ListenTlsSettings | None = None
 
 
 class SpoolSettings(_Section):
@@ -67,7 +72,7 @@ class SpoolSettings(_Section):
 
 
 class CompletionSettings(_Section):
-    """When a series counts as complete (design 5)."""
+    """When a series counts as complete."""
 
     released_quiet_s: Annotated[float, Field(ge=0)] = 5.0
     quiet_s: Annotated[float, Field(ge=0)] = 60.0

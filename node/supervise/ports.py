@@ -39,11 +39,15 @@ def claim_port(host: str, port: int, setting: str, wait_s: float = PORT_WAIT_S) 
         time.sleep(0.1)
 
 
+def reachable(host: str) -> str:
+    """Where on this machine something answers that listens at `host`: loopback for one that listens everywhere."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
 def answers(host: str, port: int) -> bool:
     """True if somebody accepts connections there."""
-    target = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     try:
-        with socket.create_connection((target, port), timeout=1.0):
+        with socket.create_connection((reachable(host), port), timeout=1.0):
             return True
     except OSError:
         return False

@@ -25,7 +25,7 @@ from pipelines.phantoms import generate
 from tests.conftest import REPOSITORY
 from tests.registry.arrivals import NOW, arrival
 
-DESIGN_VERBS = (
+VERBS = (
     *("serve", "listen", "worker", "dashboard", "upkeep", "run", "route", "send", "doctor"),
     *("phantom", "train", "evaluate", "compare", "models", "bench"),
 )
@@ -82,7 +82,7 @@ def osteon_process(*arguments: str, **environment: str) -> subprocess.CompletedP
 
 
 def test_help_and_the_listener_start_without_torch() -> None:
-    verbs = [["--help"], *([verb, "--help"] for verb in (*DESIGN_VERBS, "job", "users"))]
+    verbs = [["--help"], *([verb, "--help"] for verb in (*VERBS, "job", "users"))]
     script = (
         "import sys\n"
         "from node.cli.main import cli\n"
@@ -94,9 +94,9 @@ def test_help_and_the_listener_start_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_every_command_of_the_design_is_there(osteon: Osteon) -> None:
+def test_every_command_is_there(osteon: Osteon) -> None:
     text = osteon("--help").stdout
-    for verb in DESIGN_VERBS:
+    for verb in VERBS:
         assert f"  {verb} " in text
 
 
@@ -147,7 +147,7 @@ def test_content_that_is_no_bone_scan_ends_with_3_and_the_reason(
 
 
 @pytest.mark.slow
-def test_run_writes_what_the_design_promises(osteon: Osteon, tmp_path: Path) -> None:
+def test_run_writes_segmentation_report_captures_and_a_summary(osteon: Osteon, tmp_path: Path) -> None:
     (scan,) = generate(1, 701, tmp_path / "in")
     done = osteon("run", "bone-scan", str(scan), "--out", str(tmp_path / "out"), "--json")
     assert done.returncode == 0, done.stderr
@@ -223,7 +223,9 @@ def test_a_series_is_routed_again_by_rules_that_were_mended_and_forced_only_whil
     done = osteon("route", "again", "1.1.1", *where)
     assert (done.returncode, done.stdout.splitlines()[1]) == (0, "  job 1 (bone-scan) was there: queued")
     with registry.reading() as session:
-        assert len(session.scalars(select(AuditEntry)).all()) == 3
+        assert [entry.action for entry in session.scalars(select(AuditEntry).order_by(AuditEntry.id))] == [
+            "series.complete", *("series.route",) * 3
+        ]  # fmt: skip
     registry.dispose()
 
 

@@ -12,10 +12,10 @@ from node.dashboard.security.addresses import client_address, is_from_this_host,
 PROXIES = (ipaddress.ip_network("10.0.0.0/24"), ipaddress.ip_network("127.0.0.1/32"))
 
 
-def request(peer: str, **headers: str) -> Request:
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+def request(peer: str, version: str = "1.1", host: str = "127.0.0.1:8080", **headers: str) -> Request:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in {"host": host, **headers}.items()]
     scope = {"type": "http", "client": (peer, 5), "headers": raw, "scheme": "http", "path": "/", "server": ("h", 80)}
-    return Request(scope)
+    return Request({**scope, "http_version": version})
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,17 @@ def test_https_is_believed_from_a_proxy_of_ours_or_the_configured_address() -> N
     assert is_https(request("192.0.2.7"), PROXIES, "https://osteon.example")
 
 
+@pytest.mark.parametrize("name", ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "127.0.0.2"])
+def test_a_program_that_asks_from_loopback_for_loopback_is_of_this_host(name: str) -> None:
+    assert is_from_this_host(request("127.0.0.1", host=name))
+    assert is_from_this_host(request("::1", host=name))
+    assert not is_from_this_host(request("192.0.2.7", host=name))
+
+
 def test_loopback_counts_as_this_host_only_without_a_proxy_in_between() -> None:
-    assert is_from_this_host(request("127.0.0.1"))
-    assert is_from_this_host(request("::1"))
-    assert not is_from_this_host(request("127.0.0.1", x_forwarded_for="203.0.113.9"))
-    assert not is_from_this_host(request("192.0.2.7"))
+    for header in ("x_forwarded_for", "forwarded", "x_real_ip", "via"):
+        assert not is_from_this_host(request("127.0.0.1", **{header: "203.0.113.9"}))
+    # nginx with `proxy_pass http://127.0.0.1:8080;` and nothing else: no header tells, HTTP/1.0 does.
+    assert not is_from_this_host(request("127.0.0.1", version="1.0"))
+    for name in ("osteon.hospital.example", "10.0.0.5:8080", "", "127.0.0.1.evil.example", "[", "localhost.example"):
+        assert not is_from_this_host(request("127.0.0.1", host=name)), name

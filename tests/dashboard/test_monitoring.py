@@ -86,6 +86,14 @@ def test_the_board_and_the_alerts_ask_for_nothing_that_is_not_exported(
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
 
 
+def test_no_alert_of_one_node_is_silenced_by_another() -> None:
+    rules = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    matched = {rule["alert"]: re.findall(r"\bon\s*\(([^)]*)\)", rule["expr"]) for rule in rules}
+    assert matched["OsteonDeliveriesWait"], "a paused destination does not alarm"
+    for alert, label_lists in matched.items():
+        assert all("instance" in re.split(r"\s*,\s*", labels.strip()) for labels in label_lists), alert
+
+
 @pytest.mark.peer
 def test_prometheus_takes_the_configuration_and_the_alerts() -> None:
     promtool = shutil.which("promtool", path=SEARCH_PATH)

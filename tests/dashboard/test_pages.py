@@ -165,6 +165,25 @@ def test_an_unknown_study_and_a_job_without_a_picture_are_404(client: TestClient
     assert client.get("/jobs/1/picture.png").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("settings", "status"),
+    [
+        ({}, 200),
+        ({"metrics_from_loopback": "false"}, 401),
+        ({"public_url": "https://osteon.hospital.example"}, 401),
+        ({"trusted_proxies": "[127.0.0.1]"}, 401),
+    ],
+)
+def test_prometheus_on_this_host_needs_no_token_unless_the_settings_speak_of_a_proxy(
+    make_site: Callable[..., Site], settings: dict[str, str], status: int
+) -> None:
+    site = make_site(**settings)
+    with TestClient(site.app, base_url="http://127.0.0.1:8080", client=("127.0.0.1", 5)) as prometheus:
+        assert prometheus.get("/metrics").status_code == status
+        token = {"Authorization": f"Bearer {_token(site)}"}
+        assert prometheus.get("/metrics", headers=token).status_code == 200
+
+
 def test_prometheus_reads_the_metrics_with_a_token(site: Site, seeded: Registry) -> None:
     browser = site.browser()
     assert browser.get("/metrics").status_code == 401

@@ -14,7 +14,7 @@ import pytest
 from node.deliver.scu import echo, send_files
 from node.errors import ConfigurationError
 from node.receive.tls import server_context
-from node.settings.model import TlsSettings
+from node.settings.model import ListenTlsSettings, TlsSettings
 from tests.receive.listening import Running, listening, make_configuration
 from tests.receive.raw_peer import CT, RawPeer, small_data_set
 
@@ -119,8 +119,9 @@ def test_a_tls_client_at_a_plain_port_fails_with_a_sentence(certificates: Path, 
 
 
 def test_required_client_certificates_without_an_authority_are_a_configuration_error(certificates: Path) -> None:
-    settings = TlsSettings(certificate=certificates / "server.pem", key=certificates / "server.key")
+    settings = ListenTlsSettings(certificate=certificates / "server.pem", key=certificates / "server.key")
     with pytest.raises(ConfigurationError, match=r"listen\.tls\.trusted"):
         server_context(settings)
+    files = {**tls(certificates, "server").model_dump(), "key": certificates / "client.key"}
     with pytest.raises(ConfigurationError, match=r"listen\.tls"):
-        server_context(tls(certificates, "server").model_copy(update={"key": certificates / "client.key"}))
+        server_context(ListenTlsSettings(**files))

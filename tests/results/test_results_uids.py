@@ -1,4 +1,4 @@
-"""Derived UIDs and repeatability (design decision 3).
+"""Derived UIDs and repeatability.
 
 Covered: same input, same bytes; what changes with revision, job and tracking identifier; what a re-run names.
 Not covered: that an archive really treats a resend as the same object (tests of delivery).

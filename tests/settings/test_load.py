@@ -137,6 +137,13 @@ def test_a_choice_of_segmentations_that_makes_no_sense_is_refused_with_the_way_o
         load_configuration(folder, tmp_path, {})
 
 
+def test_a_destination_cannot_be_told_to_ask_for_client_certificates(folder: Path, tmp_path: Path) -> None:
+    tls = "tls: {certificate: a.pem, key: a.key, require_client_certificate: false}"
+    (folder / "destinations.yaml").write_text(PACS.format(tls))
+    with pytest.raises(ConfigurationError, match=r"tls\.require_client_certificate: this key is not known"):
+        load_configuration(folder, tmp_path, {})
+
+
 def test_an_unknown_destination_is_answered_with_those_there_are(folder: Path, tmp_path: Path) -> None:
     (folder / "destinations.yaml").write_text("destinations: [{name: pacs, host: h, port: 104, ae_title: PACS}]\n")
     configuration = load_configuration(folder, tmp_path, {})

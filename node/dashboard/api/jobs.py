@@ -14,10 +14,10 @@ from sqlalchemy.orm import Session
 from node.dashboard.api.description import PROBLEMS
 from node.dashboard.desk import Desk
 from node.dashboard.i18n import Text
-from node.dashboard.pages import job_actions
 from node.dashboard.pages.jobs import Asked, Word
 from node.dashboard.patients import may_see_names
 from node.dashboard.security.access import AsOperator, AsViewer, AtDesk
+from node.registry import job_actions
 from node.registry.models import Job
 from node.registry.paging import PAGE_ROWS
 from node.registry.queries_job import JobDetail, job_detail

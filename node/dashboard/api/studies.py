@@ -15,12 +15,11 @@ from node.assemble.rules import load_rules
 from node.dashboard import routing
 from node.dashboard.api.description import PROBLEMS
 from node.dashboard.i18n import Text
-from node.dashboard.pages import job_actions
 from node.dashboard.pages.jobs import Word
 from node.dashboard.pages.studies import AskedSeries, AskedStudies
 from node.dashboard.patients import may_see_names
 from node.dashboard.security.access import AsOperator, AsViewer, AtDesk
-from node.registry import queries
+from node.registry import job_actions, queries
 from node.registry.paging import PAGE_ROWS
 from node.registry.queries_studies import ListedSeries, find_studies_page, series_page, series_view
 from node.registry.views import StudyRow, StudyView

@@ -15,11 +15,10 @@ from fastapi.responses import Response
 
 from node.dashboard.i18n import Text
 from node.dashboard.i18n import translate as _
-from node.dashboard.pages import job_actions
 from node.dashboard.pages.job_timeline import timeline, total_s
 from node.dashboard.patients import may_see_names, shown_patients
 from node.dashboard.security.access import AsOperator, AsViewer, AtDesk
-from node.registry import queries
+from node.registry import job_actions, queries
 from node.registry.queries_job import JobDetail, job_detail, result_file
 from node.registry.states import JobState
 

@@ -10,11 +10,11 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from node.dashboard.i18n import translate as _
-from node.dashboard.pages import job_actions
 from node.dashboard.pages.audit import day
 from node.dashboard.patients import may_see_names, shown_patients
 from node.dashboard.render import local_path
 from node.dashboard.security.access import AsOperator, AsViewer, AtDesk
+from node.registry import job_actions
 from node.registry.queries_jobs import JobFilter, jobs_page, matching_failed, pipelines_of_jobs
 from node.registry.states import JobState
 

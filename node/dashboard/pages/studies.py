@@ -17,7 +17,6 @@ from node.assemble.rules import load_rules
 from node.dashboard import routing
 from node.dashboard.i18n import N_, Text
 from node.dashboard.i18n import translate as _
-from node.dashboard.pages import job_actions
 from node.dashboard.pages.audit import day
 from node.dashboard.pages.job import viewer_link
 from node.dashboard.pages.jobs import Word, plain
@@ -25,7 +24,7 @@ from node.dashboard.patients import may_see_names, shown_patients
 from node.dashboard.render import fragment_of
 from node.dashboard.security.access import AsOperator, AsViewer, AtDesk
 from node.errors import ConfigurationError
-from node.registry import queries
+from node.registry import job_actions, queries
 from node.registry.queries_studies import (
     UNWANTED,
     WANTED,

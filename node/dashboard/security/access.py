@@ -84,10 +84,12 @@ class Require(Guard):
 
 
 class RequireForMetrics(Require):
-    """As `Require`, but a program on this host may go without where the settings allow it."""
+    """As `Require`, but a program on this host may go without where the settings allow it and speak of no proxy."""
 
     async def __call__(self, request: Request) -> Principal:
-        if desk_of(request).settings.metrics_from_loopback and is_from_this_host(request):
+        settings = desk_of(request).settings
+        proxied = bool(settings.public_url or settings.trusted_proxies)
+        if settings.metrics_from_loopback and not proxied and is_from_this_host(request):
             return Principal("metrics", Role.VIEWER.value)
         return await super().__call__(request)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
+from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -37,10 +38,23 @@ def is_https(request: HTTPConnection, trusted: Networks, public_url: str) -> boo
 
 
 def is_from_this_host(request: HTTPConnection) -> bool:
-    """Whether a program on this host asks by itself, not a proxy for somebody else."""
+    """Whether a program on this host asks by itself, not a proxy for somebody else, as far as a request can tell.
+
+    A proxy betrays itself by a forwarding header, by the name that the browser asked for, or by HTTP/1.0, which nginx
+    speaks to what is behind it unless told otherwise. One that does none of this looks like a program of this host:
+    where the settings speak of a proxy, this must not be asked.
+    """
     peer = request.client.host if request.client else ""
-    forwarded = any(name in request.headers for name in FORWARDING)
-    return not forwarded and _within(peer, LOOPBACK)
+    forwarded = any(name in request.headers for name in FORWARDING) or request.scope.get("http_version") == "1.0"
+    return not forwarded and _within(peer, LOOPBACK) and _asks_for_loopback(request.headers.get("host", ""))
+
+
+def _asks_for_loopback(host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name == "localhost" or _within(name, LOOPBACK)
 
 
 LOOPBACK: Networks = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))

@@ -1,9 +1,11 @@
-"""What a person may do about a job, each with its line in the audit trail; pages and API call the same functions.
+"""What a person may do about a job, each with its line in the audit trail; dashboard, API and command line call these.
 
     retry, cancel, re-run, priority     node.registry.job_requests
-    resend                              node.registry.deliveries
+    resend                              node.registry.delivery_requests
     complete a series                   node.registry.series
-    route a series again                node.assemble.route_again (by node.dashboard.routing)
+
+All that failed at a destination is `node.registry.destinations`' to resend, a series `node.assemble.route_again`'s to
+route again.
 
 None of them talks to the broker: the sweep of the node finds what is queued within seconds.
 """
