@@ -22,6 +22,7 @@ from pipelines.contract.provenance import Provenance
 from pipelines.imaging.contours import outline_of
 from pipelines.imaging.planar import PlanarScan
 from pipelines.planar.lesions import BLADDER
+from pipelines.planar.location import locate
 from pipelines.planar.regions import numbering_of, size_of
 from pipelines.planar.segmentations import Numbering, segmentations_of
 from pipelines.planar.wording import body_details, shared_details
@@ -87,13 +88,22 @@ def _bladder_region(number: int, mask: np.ndarray, analysis: ViewAnalysis, frame
         segment_number=number,
         finding_site=codes.BLADDER,
         view=analysis.name,
-        location="pelvis",
+        location=_bladder_place(mask, analysis),
         contours=tuple(Contour(frame, line) for line in outline_of(mask)),
         quantities=(
             size_of(pixels, area_mm2),
             Quantity(codes.COUNTS, total, codes.COUNTS_UNIT, codes.TOTAL),
         ),
     )
+
+
+def _bladder_place(mask: np.ndarray, analysis: ViewAnalysis) -> str:
+    """Say where what was marked as bladder lies: in the pelvis, where it belongs, or wherever else it was found."""
+    rows, columns = np.nonzero(mask)
+    frame = analysis.prepared.frame
+    row, column = analysis.prepared.grid.point_to_working(float(rows.mean()) + 0.5, float(columns.mean()) + 0.5)
+    first, last = frame.pelvis_rows
+    return "pelvis" if first <= row <= last else locate(row, column, frame, analysis.name).words
 
 
 def _study_quantities(analyses: Sequence[ViewAnalysis]) -> tuple[Quantity, ...]:

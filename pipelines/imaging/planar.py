@@ -19,7 +19,7 @@ from pydicom.tag import BaseTag, Tag
 
 from pipelines.contract import ContentRefused, FrameReference, SourceSeries
 from pipelines.imaging.instance import Frames, pixel_spacing_mm, read_frames, read_header
-from pipelines.imaging.views import ANTERIOR, FrameHeader, decide_views
+from pipelines.imaging.views import ANTERIOR, FrameHeader, decide_views, own_view
 
 TC99M_KEV = 140.5
 
@@ -245,15 +245,17 @@ def _at_most_one_pair(candidates: list[_Candidate]) -> tuple[list[_Candidate], l
 
 
 def _one_per_view(ordered: list[_Candidate]) -> list[_Candidate]:
-    """Of single-frame instances keep the first of each view; where no header names views, the first two."""
+    """Of single-frame instances keep the first of each view; where nothing tells two of them apart, the first two.
+
+    An angle or an orientation that both carry says nothing, as some files carry the same one on both detectors.
+    """
     first = ordered[0]
     for other in ordered[1:]:
         decision = decide_views([first.frame_header, other.frame_header])
         if not decision.assumed:
             return [first, other]
-    named = decide_views([first.frame_header])
-    # Two images of one named view are copies or repeats; two without any name are taken for the two views.
-    return ordered[:1] if not named.assumed else ordered[:2]
+    # Two images that a code or a text calls the same view are copies or repeats; any others are taken for both views.
+    return ordered[:1] if own_view(first.frame_header) else ordered[:2]
 
 
 def _preference(candidate: _Candidate) -> tuple[bool, int, str]:

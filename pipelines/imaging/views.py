@@ -10,6 +10,7 @@ Evidence differs in what it is worth. From the most to the least trustworthy:
 4. the order of the frames: anterior first.
 
 Each kind is asked about all frames together and believed only if it tells two frames apart (or names a lone one).
+Text that speaks of time ("3h post", "post injection") or of complaints ("back pain") names no view.
 The functions are pure; they read headers and decide nothing about content.
 """
 
@@ -45,6 +46,22 @@ _PATTERNS = {
     view: re.compile(rf"(?<![{_LETTERS}])(?:{_WORDS[view]})(?![{_LETTERS}])|{_IDEOGRAMS[view]}", re.IGNORECASE)
     for view in (ANTERIOR, POSTERIOR)
 }
+
+_ASIDES = re.compile(
+    rf"(?<![{_LETTERS}])(?:"
+    rf"(?:status|st\.?)\s+post(?![{_LETTERS}])"
+    rf"|\d\s*-?\s*(?:h|hrs?|hours?|std|stunden?|mins?|minutes?|minuten|days?|tage?)\b[\s.,-]*post(?![{_LETTERS}])"
+    r"|post[\s.,:-]*(?:inj|iny|void|mi[ck]t|therap|treat|op\b|op[eé]r|surg|chemo|radi|rt\b|tx\b|trauma|fract|fra[ck]tur"
+    r"|stress|exerc|dose|lasix|furo|contrast|mdp|hdp|hmdp|dpd|tc\b|tc-?99)"
+    r"|(?:low(?:er)?\s+)?back[\s-]*(?:pain|ache|injur|surg|trauma|complain|problem)"
+    rf")[{_LETTERS}]*",
+    re.IGNORECASE,
+)
+"""Phrases in which "post" means after and "back" a place that hurts. "3h POST" is read as one of them: it may name the
+view or the time, and is no evidence."""
+
+IMAGE_TEXT = ("ImageID", "ImageComments")
+"""Those that speak of the image, not of its series."""
 
 INSTANCE_TEXT = ("ImageID", "SeriesDescription", "ImageComments", "ProtocolName")
 """Attributes whose text may name the view of a single-frame instance."""
@@ -98,9 +115,19 @@ def decide_views(frames: Sequence[FrameHeader]) -> ViewDecision:
     return ViewDecision(views, kind, remarks=remarks)
 
 
+def own_view(frame: FrameHeader) -> str | None:
+    """Return the view that a view code or a lone image's own text names: evidence about the image alone.
+
+    Angles and orientations may be copied from one detector to the other, a series' description belongs to all images.
+    """
+    texts = [str(frame.instance.get(keyword, "")) for keyword in IMAGE_TEXT] if frame.alone else []
+    return _by_view_code(frame) or next((view for text in texts if (view := view_from_text(text))), None)
+
+
 def view_from_text(text: str) -> str | None:
-    """Return the view that a text names; None if it names neither or both."""
-    named = [view for view, pattern in _PATTERNS.items() if pattern.search(text.replace("_", " "))]
+    """Return the view that a text names; None if it names neither or both, or speaks of a time or of pain alone."""
+    words = _ASIDES.sub(" ", text.replace("_", " "))
+    named = [view for view, pattern in _PATTERNS.items() if pattern.search(words)]
     return named[0] if len(named) == 1 else None
 
 

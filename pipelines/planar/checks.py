@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipelines.planar.outline import outlines
-from pipelines.planar.prepare import PreparedView, plausible_spacing
+from pipelines.planar.prepare import FALLBACK_WIDTH_MM, PreparedView, plausible_spacing
 
 MINIMUM_ASPECT = 1.5
 """Height over width of a body's outline; static fields reach 1.4, a whole body with spread arms 2."""
@@ -66,10 +66,7 @@ def content_refusal(view: PreparedView, name: str) -> str | None:
     if mask.sum() > MAXIMUM_SOLIDITY * height * width:
         return f"The {name} image shows a rectangle without the outline of a body."
     if _second_body(view.counts):
-        return (
-            f"The {name} image shows two bodies side by side, as screen captures do; send the scan with one view "
-            "per frame."
-        )
+        return _two_bodies(f"{name} image")
     if skeletal_detail(view) < MINIMUM_DETAIL:
         return (
             f"The {name} image shows tracer spread through soft tissue and no skeletal detail, as in the blood-pool "
@@ -79,7 +76,7 @@ def content_refusal(view: PreparedView, name: str) -> str | None:
 
 
 def field_refusal(counts: np.ndarray, spacing_mm: tuple[float, float] | None) -> str | None:
-    """Refuse fields of view that are too small for a whole body, before anything is resampled."""
+    """Refuse fields of view too small for a whole body or with two, before anything is resampled and cropped."""
     rows, columns = counts.shape
     if min(rows, columns) < 64:
         return f"The image has {columns} x {rows} pixels, too few for a whole-body scan."
@@ -90,6 +87,9 @@ def field_refusal(counts: np.ndarray, spacing_mm: tuple[float, float] | None) ->
             f"The field of view is {columns * column_mm:.0f} mm wide and {rows * row_mm:.0f} mm long, that of a static "
             "view; a whole-body scan is longer than wide."
         )
+    # What the working grid holds whole, `content_refusal` sees whole.
+    if (known is None or columns * column_mm > FALLBACK_WIDTH_MM + column_mm) and _second_body(counts):
+        return _two_bodies("image")
     return None
 
 
@@ -106,6 +106,10 @@ def skeletal_detail(view: PreparedView) -> float:
     if not used.any():
         return 0.0
     return float(np.abs(fine - coarse)[used].mean() / coarse[used].mean())
+
+
+def _two_bodies(what: str) -> str:
+    return f"The {what} shows two bodies side by side, as screen captures do; send the scan with one view per frame."
 
 
 def _second_body(counts: np.ndarray) -> bool:

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from pipelines.imaging.contours import outline_of
 from pipelines.planar.location import Location, locate
+from pipelines.planar.outline import WORKING_SPACING_MM
 from pipelines.planar.prepare import PreparedView
 
 METASTASIS = 1
@@ -110,7 +111,8 @@ def find_foci(probabilities: np.ndarray, counts: np.ndarray, view: PreparedView,
     row_mm, column_mm = view.grid.source_spacing_mm
     pixel_mm2 = row_mm * column_mm
     body = np.asarray(view.grid.probabilities_to_source(np.stack([~view.mask, view.mask]))[1] >= 0.5)
-    classes = clean_classes(probabilities.argmax(axis=0).astype(np.uint8), pixel_mm2)
+    first, last = (row * WORKING_SPACING_MM / row_mm for row in view.frame.pelvis_rows)
+    classes = clean_classes(probabilities.argmax(axis=0).astype(np.uint8), pixel_mm2, (first, last))
     labels, number = ndimage.label(classes == METASTASIS, EIGHT_CONNECTED)
     beside = _beside_the_body(labels, number, body)
     classes[beside[labels]] = 0
@@ -129,7 +131,7 @@ def find_foci(probabilities: np.ndarray, counts: np.ndarray, view: PreparedView,
     return FociOfView(classes, numbers, tuple(foci))
 
 
-def clean_classes(classes: np.ndarray, pixel_mm2: float) -> np.ndarray:
+def clean_classes(classes: np.ndarray, pixel_mm2: float, pelvis_rows: tuple[float, float] | None = None) -> np.ndarray:
     """Drop metastasis specks below `MINIMUM_AREA_MM2`, fill holes of background, keep the largest bladder.
 
     Holes in metastases are filled up to `LARGEST_HOLE_MM2`, all in the bladder.
@@ -140,15 +142,19 @@ def clean_classes(classes: np.ndarray, pixel_mm2: float) -> np.ndarray:
         uint8, (rows, columns).
     pixel_mm2
         Area of a pixel; an estimate will do.
+    pelvis_rows
+        First and last row of the pelvis: the largest bladder that reaches them is kept, where there is one of more
+        than a speck.
     """
     cleaned = np.zeros_like(classes)
-    bladder = _filled(_largest(classes == BLADDER))
+    fewest = max(1, math.ceil(MINIMUM_AREA_MM2 / pixel_mm2))
+    bladder = _filled(_largest(classes == BLADDER, pelvis_rows, fewest))
     cleaned[bladder] = BLADDER
     metastasis = (classes == METASTASIS) & ~bladder
     labels, number = ndimage.label(metastasis, EIGHT_CONNECTED)
     if number:
         sizes = np.bincount(labels.ravel())
-        keep = sizes >= max(1, math.ceil(MINIMUM_AREA_MM2 / pixel_mm2))
+        keep = sizes >= fewest
         keep[0] = False
         filled = _filled(keep[labels], LARGEST_HOLE_MM2 / pixel_mm2)
         cleaned[filled & ~bladder] = METASTASIS
@@ -221,10 +227,18 @@ def _filled(mask: np.ndarray, most_pixels: float = math.inf) -> np.ndarray:
     return np.asarray(mask | fill[background])
 
 
-def _largest(mask: np.ndarray) -> np.ndarray:
+def _largest(mask: np.ndarray, rows: tuple[float, float] | None, fewest: int) -> np.ndarray:
+    """Keep the largest piece of those of at least `fewest` pixels that reach the rows, or of all where none does."""
     labels, number = ndimage.label(mask, EIGHT_CONNECTED)
     if number == 0:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
+    if rows is not None:
+        first, last = (max(0, math.floor(row)) for row in rows)
+        reaching = np.zeros(number + 1, dtype=bool)
+        reaching[np.unique(labels[first : last + 1])] = True
+        reaching &= sizes >= fewest
+        if reaching.any():
+            sizes[~reaching] = 0
     return np.asarray(labels == int(sizes.argmax()))

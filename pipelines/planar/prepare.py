@@ -26,7 +26,11 @@ SNAP_RATIO = 5e-4
 """Pixel sizes this close to the working pitch count as equal: under half a pixel over 1024 rows, and no blur."""
 
 FIELD_WIDTH_MM = (280.0, 1000.0)
-"""Widths a whole-body field can have; a spacing that implies another is a placeholder (1 mm in screen captures)."""
+"""Widths a scanner's field can have; where a spacing implies another, the matrix is padded or the spacing is a
+placeholder (1 mm in screen captures)."""
+
+BODY_HEIGHT_MM, BODY_WIDTH_MM = (1000.0, 2200.0), (200.0, 1000.0)
+"""Heights and widths, arms included, of a body that vouch for a spacing in a padded matrix."""
 
 FIELD_LENGTH_MM = 4000.0
 """No scanner's bed is longer."""
@@ -247,7 +251,7 @@ def working_grid(counts: np.ndarray, spacing_mm: tuple[float, float] | None) -> 
     A field narrower than the grid stays whole (zeros beside it); a wider one is cropped about the body.
     """
     rows, columns = counts.shape
-    known = plausible_spacing(spacing_mm, (rows, columns))
+    known = plausible_spacing(spacing_mm, (rows, columns)) or _vouched_for(spacing_mm, counts)
     row_mm, column_mm = known if known is not None else estimated_spacing(counts)
     row_pitch, column_pitch = _snapped(row_mm), _snapped(column_mm)
     height = math.ceil(rows * row_pitch / WORKING_SPACING_MM - 1e-6)
@@ -264,12 +268,11 @@ def working_grid(counts: np.ndarray, spacing_mm: tuple[float, float] | None) -> 
 
 
 def plausible_spacing(spacing_mm: tuple[float, float] | None, shape: tuple[int, int]) -> tuple[float, float] | None:
-    """Return the spacing if a whole-body field can have it, else None."""
-    if spacing_mm is None:
+    """Return the spacing if a whole-body field without padding can have it, else None."""
+    stated = _positive(spacing_mm)
+    if stated is None:
         return None
-    row_mm, column_mm = (float(value) for value in spacing_mm)
-    if not (math.isfinite(row_mm) and math.isfinite(column_mm) and row_mm > 0 and column_mm > 0):
-        return None
+    row_mm, column_mm = stated
     if not FIELD_WIDTH_MM[0] <= column_mm * shape[1] <= FIELD_WIDTH_MM[1] or row_mm * shape[0] > FIELD_LENGTH_MM:
         return None
     return row_mm, column_mm
@@ -277,14 +280,46 @@ def plausible_spacing(spacing_mm: tuple[float, float] | None, shape: tuple[int, 
 
 def estimated_spacing(counts: np.ndarray) -> tuple[float, float]:
     """Guess square pixels: an adult from head to toes if the whole body is in the field, else the usual field width."""
-    mask = body_mask(counts)
-    rows = np.flatnonzero(mask.any(axis=1))
+    height, width, whole = _body_pixels(counts)
     pitch = FALLBACK_WIDTH_MM / counts.shape[1]
-    if rows.size and rows[0] > 0 and rows[-1] < counts.shape[0] - 1:
-        by_height = ADULT_HEIGHT_MM / rows.size
-        if FIELD_WIDTH_MM[0] <= by_height * counts.shape[1] <= FIELD_WIDTH_MM[1]:
+    if whole:
+        by_height = ADULT_HEIGHT_MM / height
+        if BODY_WIDTH_MM[0] <= by_height * width <= BODY_WIDTH_MM[1]:
             pitch = by_height
     return pitch, pitch
+
+
+def _vouched_for(spacing_mm: tuple[float, float] | None, counts: np.ndarray) -> tuple[float, float] | None:
+    """Return a spacing that makes the field wider than any if it gives the body in there a body's size, else None.
+
+    1 mm both ways is what screen captures state: it is not taken for a padded matrix.
+    """
+    stated = _positive(spacing_mm)
+    if stated is None or stated == (1.0, 1.0):
+        return None
+    row_mm, column_mm = stated
+    if column_mm * counts.shape[1] <= FIELD_WIDTH_MM[1] or row_mm * counts.shape[0] > FIELD_LENGTH_MM:
+        return None
+    height, width, _ = _body_pixels(counts)
+    tall = BODY_HEIGHT_MM[0] <= row_mm * height <= BODY_HEIGHT_MM[1]
+    return stated if tall and BODY_WIDTH_MM[0] <= column_mm * width <= BODY_WIDTH_MM[1] else None
+
+
+def _body_pixels(counts: np.ndarray) -> tuple[int, int, bool]:
+    """Return the rows and columns over which the body extends, and whether head and feet are in the field."""
+    mask = body_mask(counts)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return 0, 0, False
+    whole = bool(rows[0] > 0 and rows[-1] < counts.shape[0] - 1)
+    return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1), whole
+
+
+def _positive(spacing_mm: tuple[float, float] | None) -> tuple[float, float] | None:
+    if spacing_mm is None:
+        return None
+    row_mm, column_mm = (float(value) for value in spacing_mm)
+    return (row_mm, column_mm) if 0 < row_mm < math.inf and 0 < column_mm < math.inf else None
 
 
 def _snapped(spacing_mm: float) -> float:

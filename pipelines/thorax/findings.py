@@ -15,6 +15,7 @@ from pipelines.contract.provenance import Provenance
 from pipelines.contract.weights import ModelCard
 from pipelines.imaging.planar import PlanarScan
 from pipelines.planar import codes
+from pipelines.planar.outline import WORKING_SPACING_MM
 from pipelines.planar.regions import numbering_of
 from pipelines.planar.segmentations import segmentations_of
 from pipelines.planar.wording import (
@@ -26,8 +27,12 @@ from pipelines.planar.wording import (
     shared_details,
 )
 from pipelines.thorax.analysis import ViewAnalysis
+from pipelines.thorax.crop import CROP_PIXELS
 
 ALGORITHM = "Thorax: recurrent dilated-inception network, semi-supervised (doi:10.3389/fmolb.2022.956720)"
+
+REACH_CM = round(CROP_PIXELS * WORKING_SPACING_MM / 10)
+"""How far down from the neck is looked, in every patient."""
 
 
 def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenance: Provenance) -> Findings:
@@ -56,7 +61,8 @@ def build_findings(scan: PlanarScan, analyses: Sequence[ViewAnalysis], provenanc
 
 def _conclusion(analyses: Sequence[ViewAnalysis]) -> str:
     numbers = [f"{count_of(len(a.found.foci), 'focus', 'foci')} on the {a.name} view" for a in analyses]
-    text = f"In the thorax the network marked {' and '.join(numbers)}"
+    # Not "in the thorax": the crop goes on below it, further the smaller the patient.
+    text = f"From the neck {REACH_CM} cm down the network marked {' and '.join(numbers)}"
     largest = [(focus.counts_total, focus.location.words) for a in analyses for focus in a.found.foci]
     if not largest:
         return f"{text}; that does not exclude metastases."
@@ -65,7 +71,10 @@ def _conclusion(analyses: Sequence[ViewAnalysis]) -> str:
 
 def _limitations(scan: PlanarScan, analyses: Sequence[ViewAnalysis], cards: Sequence[ModelCard]) -> tuple[str, ...]:
     said = [*scan_limitations(scan, [a.prepared for a in analyses], cards)]
-    said.append("Only the thorax was looked at, from the neck down to the pelvis; skull, hips and legs were not.")
+    said.append(
+        f"Looked at were {REACH_CM} cm from the neck down over the whole width, arms included: the thorax and what "
+        "lies below it, into the pelvis in adults, to hips and thighs in small patients. Nothing else was looked at."
+    )
     if not all(a.crop.found for a in analyses):
         said.append("The neck was not seen: where the thorax begins was taken from the body's proportions.")
     return (*said, FOCI_PER_VIEW, WHAT_MAY_BE_WRONG)

@@ -190,6 +190,14 @@ def test_a_focus_states_size_counts_contrast_and_probability(tmp_path):
     assert found.contours[0].frame == 0
 
 
+def test_a_bladder_is_said_to_lie_in_the_pelvis_only_where_it_does(tmp_path):
+    findings = analysed(tmp_path, nm_object(FRONT, [detector(180)]))
+    assert region(findings, "anterior-bladder").location == "pelvis"
+    spilt = draw_body(seed=11, bladder=8.0, hot=[(700, 110, 14, 600.0)])
+    findings = analysed(tmp_path, nm_object(spilt, [detector(180)]))
+    assert region(findings, "anterior-bladder").location == "lower leg, right"
+
+
 def test_outside_the_pelvis_a_patient_called_negative_is_not_outlined(tmp_path):
     findings = analysed(tmp_path, nm_object(draw_body(seed=1, bladder=8.0), [detector(180)]))
     tiles = findings.details["images"][0]["tiles"]

@@ -8,7 +8,7 @@ from pydicom import Dataset
 
 from pipelines.contract import ContentRefused
 from pipelines.imaging.planar import photopeak_window, read_planar_scan
-from tests.imaging.nm_objects import detector, draw_body, nm_object, save
+from tests.imaging.nm_objects import detector, draw_body, nm_object, save, view_code
 
 FRONT, BACK = draw_body(seed=1), draw_body(seed=2, hot=[(300, 100, 6, 200)])
 
@@ -67,6 +67,30 @@ def test_one_view_alone_is_a_scan_and_an_unnamed_one_is_assumed_anterior(tmp_pat
     scan = read_planar_scan([save(nm_object(FRONT), tmp_path)], accept)
     assert [view.name for view in scan.views] == ["anterior"]
     assert scan.assumed
+
+
+@pytest.mark.parametrize("shared", [detector(0), detector(180), detector(None, [-1, 0, 0, 0, 0, -1])])
+def test_two_views_whose_headers_carry_the_same_evidence_are_both_kept_in_an_order_that_is_assumed(tmp_path, shared):
+    described = {"SeriesDescription": "WB 3h post inj", "ProtocolName": "Bone post"}
+    first = save(nm_object(FRONT, [shared], **described), tmp_path, "a.dcm")
+    second = save(nm_object(BACK, [shared], InstanceNumber=2, **described), tmp_path, "b.dcm")
+    scan = read_planar_scan([first, second], accept)
+    assert [view.name for view in scan.views] == ["anterior", "posterior"]
+    np.testing.assert_array_equal(scan.views[0].counts, FRONT)
+    np.testing.assert_array_equal(scan.views[1].counts, BACK)
+    assert scan.assumed
+
+
+@pytest.mark.parametrize("named", [{"ImageID": "WB POST"}, {}])
+def test_two_images_that_are_called_the_same_view_are_one_and_its_copy(tmp_path, named):
+    item = detector(0) if named else detector(0, ViewCodeSequence=view_code("399001007", "x"))
+    first = save(nm_object(BACK, [item], **named), tmp_path, "a.dcm")
+    second = save(nm_object(BACK // 2, [item], InstanceNumber=2, **named), tmp_path, "b.dcm")
+    scan = read_planar_scan([first, second], accept)
+    assert [view.name for view in scan.views] == ["posterior"]
+    np.testing.assert_array_equal(scan.views[0].counts, BACK)
+    assert not scan.assumed
+    assert any("left out" in remark for remark in scan.remarks)
 
 
 def test_the_photopeak_is_picked_from_several_energy_windows(tmp_path):

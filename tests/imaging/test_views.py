@@ -110,3 +110,26 @@ def test_lateral_detectors_are_no_evidence(angle):
 def test_only_one_or_two_frames_can_be_decided():
     with pytest.raises(ValueError, match="one or two"):
         decide_views([])
+
+
+@pytest.mark.parametrize(
+    ("text", "view"),
+    [
+        ("WB 3h post inj", None), ("Bone scan post injection", None), ("WB post void", None), ("WB BACK PAIN", None),
+        ("Bone WB 3 hrs post", None), ("WB_3.5H_POST", None), ("post-therapy", None), ("WB post OP", None),
+        ("status post fall", None), ("180 min post", None), ("low back pain, post chemo", None),
+        ("WB ANT 3h post", ANTERIOR), ("WB ant, 3 hrs. post inj.", ANTERIOR), ("anterior, back pain", ANTERIOR),
+        ("WB POST 3h post", POSTERIOR), ("WB POST 3h", POSTERIOR), ("post, post void", POSTERIOR),
+        ("WB post", POSTERIOR), ("WB 3h posterior", POSTERIOR), ("post. 3h p.i.", POSTERIOR),
+        ("seen from the back", POSTERIOR),
+    ],
+)  # fmt: skip
+def test_a_time_after_injection_or_a_pain_is_no_view(text, view):
+    assert view_from_text(text) == view
+
+
+def test_a_lone_frame_described_by_its_time_is_assumed_anterior():
+    decision = decide_views(frames(None, alone=True, SeriesDescription="WB 3h post inj"))
+    assert (decision.views, decision.assumed) == ((ANTERIOR,), True)
+    named = decide_views(frames(None, alone=True, SeriesDescription="WB 3h post inj", ImageComments="POST"))
+    assert (named.views, named.assumed) == ((POSTERIOR,), False)

@@ -177,9 +177,17 @@ def test_short_fields_and_tiny_images_are_refused():
     assert "too few" in content(draw_body(64, 48))
 
 
-def test_two_bodies_in_one_picture_are_refused():
-    refused = content(np.hstack([draw_body(), draw_body(seed=1)]), None)
+@pytest.mark.parametrize("spacing", [None, SPACING, (1.0, 1.0), (1.4, 1.4)])
+def test_two_bodies_in_one_picture_are_refused_also_where_the_working_grid_holds_one(spacing):
+    refused = content(np.hstack([draw_body(), draw_body(seed=1)]), spacing)
     assert "two bodies" in refused
+
+
+@pytest.mark.parametrize("columns", [512, 1024])
+@pytest.mark.parametrize("spacing", [None, SPACING])
+def test_the_drawn_body_passes_in_a_padded_matrix(columns, spacing):
+    beside = (columns - 256) // 2
+    assert content(np.pad(draw_body(), ((0, 0), (beside, beside))), spacing) is None
 
 
 def test_tracer_spread_through_soft_tissue_is_refused(shared_data):

@@ -16,6 +16,7 @@ from skimage.measure import points_in_poly
 from pipelines.imaging.contours import outline_of
 from pipelines.planar.lesions import BLADDER, METASTASIS, clean_classes, find_foci
 from pipelines.planar.location import LEFT, RIGHT, locate
+from pipelines.planar.outline import WORKING_SPACING_MM
 from pipelines.planar.prepare import prepare_view
 from tests.imaging.nm_objects import BLADDER_CENTRE, draw_body
 
@@ -138,6 +139,19 @@ def test_specks_are_dropped_holes_filled_and_one_bladder_kept():
     assert cleaned[30, 15] == METASTASIS
     assert (cleaned[:20, 40:] == 0).all()
     np.testing.assert_array_equal(cleaned == BLADDER, disc((60, 60), 45, 45, 7))
+
+
+@pytest.mark.parametrize("pitch", [WORKING_SPACING_MM, 1.13])
+def test_the_bladder_is_the_one_in_the_pelvis_though_a_larger_piece_lies_elsewhere(pitch):
+    fold = round(WORKING_SPACING_MM / pitch)
+    counts = draw_body(seed=None).repeat(fold, axis=0).repeat(fold, axis=1)
+    view = prepare_view(counts, (pitch, pitch))
+    own, spilt = (460 * fold, 128 * fold, 8 * fold), (700 * fold, 164 * fold, 12 * fold)
+    both = find_foci(probabilities(counts.shape, [], [own, spilt]), counts, view, "anterior")
+    np.testing.assert_array_equal(both.classes == BLADDER, disc(counts.shape, *own))
+    for others in ([], [(460 * fold, 128 * fold, fold)]):
+        speck = find_foci(probabilities(counts.shape, [], [spilt, *others]), counts, view, "anterior")
+        np.testing.assert_array_equal(speck.classes == BLADDER, disc(counts.shape, *spilt))
 
 
 def test_holes_are_those_that_scipy_fills():

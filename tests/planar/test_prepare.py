@@ -163,6 +163,33 @@ def test_missing_and_impossible_spacings_are_estimated_from_the_body_and_flagged
     assert view.frame.height_rows * WORKING_SPACING_MM == pytest.approx(ADULT_HEIGHT_MM, rel=0.02)
 
 
+@pytest.mark.parametrize("columns", [512, 1024])
+def test_a_padded_matrix_keeps_its_true_spacing_and_its_body_the_size(columns):
+    beside = (columns - 256) // 2
+    usual, padded = draw_body(), np.pad(draw_body(), ((0, 0), (beside, beside)))
+    view = prepare_view(padded, SPACING)
+    assert view.grid.spacing_known
+    assert view.grid.source_spacing_mm == SPACING
+    assert view.frame.height_rows == pytest.approx(prepare_view(usual, SPACING).frame.height_rows, abs=1)
+    assert view.cropped_fraction < 0.01
+
+
+@pytest.mark.parametrize("columns", [512, 1024])
+@pytest.mark.parametrize("spacing", [None, (0.0, 2.0), (8.0, 8.0)])
+def test_the_body_of_a_padded_matrix_without_a_true_spacing_is_an_adults(columns, spacing):
+    beside = (columns - 256) // 2
+    view = prepare_view(np.pad(draw_body(), ((0, 0), (beside, beside))), spacing)
+    assert not view.grid.spacing_known
+    assert view.frame.height_rows * WORKING_SPACING_MM == pytest.approx(ADULT_HEIGHT_MM, rel=0.02)
+
+
+def test_a_screen_captures_placeholder_is_no_spacing_however_wide_the_capture():
+    zoomed = np.repeat(np.repeat(draw_body(seed=None), 2, axis=0), 2, axis=1)
+    counts = np.pad(zoomed, ((0, 0), (300, 300)))
+    assert not prepare_view(counts, (1.0, 1.0)).grid.spacing_known
+    assert prepare_view(counts, (1.13, 1.13)).grid.spacing_known
+
+
 def test_short_fields_are_padded_to_a_tile():
     view = prepare_view(draw_body(512, 128, seed=1)[:200], (4.52, 4.52))
     assert view.windows.shape[1] >= TILE_PIXELS

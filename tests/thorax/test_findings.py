@@ -1,4 +1,4 @@
-"""From files to findings: masks on the right pixels of both views, closed curves, nothing outside the thorax.
+"""From files to findings: masks on the right pixels of both views, closed curves, nothing outside the crop.
 
 An exact rule plays the network's part; the real architecture runs in `test_pipeline`.
 """
@@ -49,13 +49,25 @@ def test_masks_lie_on_the_frame_and_the_pixels_they_were_found_on(tmp_path):
     assert overlap(back[1], disc(300, 156, 6) | disc(250, 160, 5)) > 0.85
 
 
-def test_what_lies_outside_the_thorax_is_not_marked(tmp_path):
+def test_what_lies_outside_the_crop_is_not_marked(tmp_path):
     body = draw_body(seed=11, bladder=600.0, hot=[LESION, BELOW])
     findings = analysed(tmp_path, nm_object(body, [detector(180)]))
     assert [r.tracking_id for r in findings.regions] == ["anterior-lesion-1"]
-    assert any("Only the thorax was looked at" in sentence for sentence in findings.limitations)
+    assert any(
+        "58 cm from the neck down over the whole width, arms included" in sentence for sentence in findings.limitations
+    )
     rows = findings.details["images"][0]["thorax"]
     assert rows["first_working_row"] < LESION[0] < rows["last_working_row"] < BELOW[0]
+
+
+def test_a_focus_in_a_small_patients_pelvis_is_not_said_to_be_in_the_thorax_nor_its_place_not_looked_at(tmp_path):
+    body = draw_body(seed=11, bladder=8.0, hot=[(500, 92, 6, 400.0)])
+    findings = analysed(tmp_path, nm_object(body, [detector(180)], spacing_mm=(1.5, 1.5)))
+    (region,) = findings.regions
+    assert region.location == "hip or upper thigh, right"
+    assert findings.conclusion.startswith("From the neck 58 cm down the network marked 1 focus on the anterior view")
+    assert "thorax" not in findings.conclusion
+    assert not any("hips" in sentence and "were not" in sentence for sentence in findings.limitations)
 
 
 def test_each_focus_has_closed_curves_that_hold_its_pixels(tmp_path):
