@@ -142,7 +142,10 @@ def section_at(sac: Sac, point_mm: np.ndarray, normal: np.ndarray) -> Section | 
     at = int(np.abs(off_mm).argmin())
     if abs(off_mm[at]) > OFF_END_MM:
         return None
-    chords = np.mean([_chords(sac, at, shift)[0] for shift in SECTIONS_MM], axis=0)
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(sac.line_mm, axis=0), axis=1))])
+    # Beyond the sac's ends there is nothing to cut: a chord of 0 there would make the mean a third too small.
+    within = [shift for shift in SECTIONS_MM if 0 <= along[at] + shift <= along[-1]]
+    chords = np.mean([_chords(sac, at, shift)[0] for shift in within], axis=0)
     _, places_mm, width_mm = _chords(sac, at, 0.0)
     if chords.max() < 1.0:
         return None

@@ -23,6 +23,7 @@ from pipelines.imaging.volume import Volume
 from pipelines.lumbar import codes, wording
 from pipelines.lumbar.classes import BODY, CANAL, CORD, DISC, THECAL_SAC
 from pipelines.lumbar.instances import Instance, LevelMap
+from pipelines.lumbar.measurements import whole_volume
 from pipelines.lumbar.quantities import (
     CanalMeasurements,
     DiscMeasurements,
@@ -151,7 +152,7 @@ def _region(sheet: _Sheet, item: Instance, figures: Figures | None) -> Region:
         quantities = _of_disc(figures)
     elif isinstance(figures, ForamenMeasurements):
         area = _quantity(codes.AREA, figures.area_mm2, codes.SQUARE_MM, wording.FORAMEN)
-        quantities = (area, _volume(Measured(item.volume_mm3 / 1000.0)))
+        quantities = (area, _volume(whole_volume(item)))
     else:
         quantities = (_volume(Measured(item.volume_mm3 / 1000.0), wording.WITHIN_FIELD),)
     return Region(

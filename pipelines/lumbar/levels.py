@@ -167,7 +167,7 @@ def _parts(
     for k in range(len(spine.boundaries)):
         disc = spine.discs.index[spine.disc_boundary == k] if len(spine.discs) else np.empty((0, 3), int)
         # A disc under the lowest body of a chain without sacrum still has its name from the body above.
-        if len(disc) >= least:
+        if len(disc) >= least and naming.is_level(k):
             parts.append(_Part(DISC, naming.pair(k), naming.pair(k), "", disc))
     parts += [part for part in _rest(crop) if part.structure != SACRUM]
     if len(spine.foramina):
@@ -206,7 +206,7 @@ def _foramina(
     interval, left = assign_foramina(spine.foramina, centres, lateral_mm)
     parts = []
     for k in sorted(set(interval.tolist())):
-        if k == NOWHERE or k >= len(spine.boundaries):
+        if k == NOWHERE or k >= len(spine.boundaries) or not naming.is_level(k):
             continue
         for side, chosen in (("right", ~left), ("left", left)):
             index = spine.foramina.index[(interval == k) & chosen]

@@ -132,7 +132,7 @@ def _slab(sheet: _Sheet, item: Instance) -> Slab | None:
 
 
 def _vertebra(sheet: _Sheet, item: Instance) -> VertebraMeasurements:
-    slab, volume = sheet.slabs[item.number], _whole_volume(item)
+    slab, volume = sheet.slabs[item.number], whole_volume(item)
     if slab is None:
         no = Measured(None, _reason(item))
         return VertebraMeasurements(item.name, item.number, no, no, no, no, no, volume)
@@ -156,7 +156,7 @@ def _disc(sheet: _Sheet, level: str) -> DiscMeasurements:
     if item is None:
         missing = Measured(None, f"no disc was found at {level}")
         return DiscMeasurements(level, None, missing, missing, missing, missing, missing, missing, missing)
-    slab, volume = sheet.slabs[item.number], _whole_volume(item)
+    slab, volume = sheet.slabs[item.number], whole_volume(item)
     if slab is None:
         no = Measured(None, _reason(item))
         return DiscMeasurements(level, item.number, no, no, no, no, no, no, volume)
@@ -234,6 +234,8 @@ def _foramen(sheet: _Sheet, level: str, side: str) -> ForamenMeasurements:
     area = Measured(float(counts[largest]) * sheet.map.spacing_mm[1] * sheet.map.spacing_mm[2])
     if item.cut_edges and largest in (0, len(counts) - 1):
         area = Measured(None, f"the foramen {name} lies at the edge of the slices")
+    elif set(item.cut_edges) - {"right", "left"}:
+        area = Measured(None, f"the foramen {name} is cut by the edge of the field of view")
     return ForamenMeasurements(name, item.number, level, side, area, largest)
 
 
@@ -241,7 +243,8 @@ def _reason(item: Instance) -> str:
     return _why_not(item) or f"the middle slices of {item.name} do not show both end plates"
 
 
-def _whole_volume(item: Instance) -> Measured:
+def whole_volume(item: Instance) -> Measured:
+    """Return the volume (ml) of what lies whole in the field of view; None with the reason for what does not."""
     if item.cut_by_edge:
         return Measured(None, f"{item.name} reaches the {' and '.join(item.cut_edges)} edge of the field of view")
     if "small" in item.flag_codes:

@@ -54,7 +54,7 @@ def levels_down(lumbar: int = USUAL) -> list[str]:
 
 @dataclass(frozen=True)
 class Naming:
-    """Names of the intervals, from the top down; `names[k]` is interval k, the last is "S1" where there is a sacrum.
+    """Names of the intervals, from the top down; `names[k]` is interval k, "S1" is what lies below the last vertebra.
 
     `above` is the vertebra above interval 0. `lumbar`, `numbering` and `flags` are as in `LevelMap`.
     """
@@ -69,6 +69,10 @@ class Naming:
         """Return the name of the level between an interval and the next; -1 is the level over the topmost."""
         upper = self.above if interval < 0 else self.names[interval]
         return f"{upper}/{self.names[interval + 1]}"
+
+    def is_level(self, interval: int) -> bool:
+        """Tell whether there is a level below an interval: within the sacrum there is none."""
+        return interval < 0 or self.names[interval] != "S1"
 
 
 def name_intervals(
@@ -103,7 +107,8 @@ def name_intervals(
     else:
         lowest, step, numbering = _guess(spine, occupied, rows, spacing_mm)
         flags.append(Flag("sacrum_not_visible", numbering))
-    names = tuple("S1" if k > lowest else _upward(lowest - k + step, lumbar) for k in range(number))
+    # Where the lowest body seen is not the last lumbar one the count goes on below it.
+    names = tuple(_upward(up, lumbar) if (up := lowest - k + step) >= 0 else "S1" for k in range(number))
     above = _upward(lowest + 1 + step, lumbar)
     flags += _gaps(spine, occupied, names)
     if spine.has_sacrum:

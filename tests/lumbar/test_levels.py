@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pipelines.lumbar.canal import section_at, trace_sac
 from pipelines.lumbar.chain import find_chain
 from pipelines.lumbar.classes import BODY, CANAL, CORD, DISC, FORAMEN, SACRUM
 from pipelines.lumbar.instances import LevelMap
 from pipelines.lumbar.levels import name_levels
-from pipelines.lumbar.measurements import measure
+from pipelines.lumbar.measurements import measure, whole_volume
 from tests.lumbar.drawn_spine import BODY_MM, DISC_MM, LEVELS, STEP_MM, label_at
 
 SPACING = (4.0, 1.0, 1.0)
@@ -128,6 +129,49 @@ def test_without_a_sacrum_every_name_is_called_uncertain(labels: np.ndarray) -> 
     levels = name_levels(np.where(labels == SACRUM, 0, labels), SPACING)
     assert "sacrum_not_visible" in flags(levels) and "uncertain" in levels.numbering
     assert all("uncertain" in item.flag_codes for item in levels.vertebrae)
+
+
+def test_scraps_of_disc_below_the_last_one_have_no_level_where_there_is_no_sacrum(labels: np.ndarray) -> None:
+    bare = np.where(labels == SACRUM, 0, labels)
+    x, y, z = np.moveaxis(places(), -1, 0)
+    for low in (-26, -44):
+        bare[(z > low) & (z < low + 3) & (np.abs(x) < 5) & (np.abs(y) < 4) & (bare == 0)] = DISC
+    levels = name_levels(bare, SPACING)
+    assert names(levels, BODY) == ["T12", "L1", "L2", "L3", "L4", "L5"]
+    assert names(levels, DISC) == ["T12/L1", "L1/L2", "L2/L3", "L3/L4", "L4/L5", "L5/S1"]
+
+
+def test_where_the_field_ends_above_the_last_lumbar_body_the_count_goes_on_below_what_is_seen(
+    labels: np.ndarray,
+) -> None:
+    end = round(TOP_MM - (LEVELS.index("L4") * STEP_MM - 12))  # 12 mm below the disc under L4, within L5
+    seen = np.where(np.arange(SHAPE[1])[:, None] < end - 12, labels, 0)[:, :end]
+    levels = name_levels(seen[:, 90:], SPACING)  # the middle of the field lies at L3
+    assert "nearest to the middle" in levels.numbering
+    assert names(levels, BODY)[-1] == "L4" and names(levels, DISC)[-1] == "L4/L5"
+
+
+def test_a_foramen_that_the_field_cuts_has_neither_area_nor_volume(labels: np.ndarray) -> None:
+    top = LEVELS.index("L1") * STEP_MM + DISC_MM / 2 + 2
+    levels = name_levels(labels[:, round(TOP_MM - top - 3) :], SPACING)
+    figures = {one.name: one for one in measure(levels).foramina}
+    items = {item.name: item for item in levels.of(FORAMEN)}
+    assert items["L1/L2 left"].cut_edges == ("superior",)
+    assert figures["L1/L2 left"].area_mm2.value is None and "cut by the edge" in figures["L1/L2 left"].area_mm2.reason
+    assert whole_volume(items["L1/L2 left"]).value is None
+    assert figures["L2/L3 left"].area_mm2.value == pytest.approx(160, rel=0.02)
+    assert whole_volume(items["L2/L3 left"]).value is not None
+
+
+@pytest.mark.parametrize("beyond_mm", [-3.0, -1.0, 0.0, 1.0, 1.9])
+def test_a_section_at_the_end_of_the_sac_is_as_deep_as_the_sac(labels: np.ndarray, beyond_mm: float) -> None:
+    first = 40
+    sac = trace_sac(np.argwhere(np.isin(labels[:, first:], (CANAL, CORD))), SPACING, SHAPE[0])
+    assert sac is not None
+    end = sac.line_mm[0]
+    section = section_at(sac, end - np.array([0.0, beyond_mm, 0.0]), np.array([0.0, 1.0, 0.0]))
+    assert section is not None
+    assert section.ap_mm == pytest.approx(14.0, abs=0.6)
 
 
 def test_a_missing_body_leaves_its_gap_in_the_count_and_a_flag(labels: np.ndarray) -> None:
