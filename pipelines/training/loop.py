@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -134,7 +135,7 @@ class Trainer:
         return {k: (self.average[k] if v.is_floating_point() else v).detach().clone() for k, v in state.items()}
 
     def save(self) -> None:
-        """Write a checkpoint; the JSON state is replaced last and names the step of the tensors."""
+        """Write a checkpoint: tensors with their step, then the JSON state, each whole or not at all."""
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for index, moments in self.optimiser.state_dict()["state"].items():
@@ -143,7 +144,9 @@ class Trainer:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, partial,
                   metadata={"step": str(self.progress.step)})  # fmt: skip
         partial.replace(self.folder / CHECKPOINT)
-        (self.folder / STATE).write_text(json.dumps({"settings": asdict(self.settings), **asdict(self.progress)}))
+        partial = self.folder / f"{STATE}.partial"
+        partial.write_text(json.dumps({"settings": asdict(self.settings), **asdict(self.progress)}))
+        partial.replace(self.folder / STATE)
 
     def resume(self) -> bool:
         """Take up the folder's checkpoint; return False if there is none."""
@@ -159,7 +162,10 @@ class Trainer:
             state.setdefault(int(index), {})[name] = value
         full = self.optimiser.state_dict()
         self.optimiser.load_state_dict({"state": state, "param_groups": full["param_groups"]})
-        self.progress = Progress(held["step"], held["elapsed_s"], held["losses"])
+        with safe_open(self.folder / CHECKPOINT, "pt") as file:
+            # The tensors' own step: a run that was killed between the two files has an older state beside newer ones.
+            step = int(file.metadata()["step"])
+        self.progress = Progress(step, held["elapsed_s"], held["losses"])
         return True
 
     def _share(self) -> float:

@@ -66,6 +66,17 @@ def test_a_checkpoint_is_safetensors_and_json(tmp_path):
     assert not Trainer(network(), SETTINGS, tmp_path / "empty").resume()
 
 
+def test_a_run_killed_between_its_two_files_goes_on_from_the_step_of_its_tensors(tmp_path):
+    Trainer(network(), replace(SETTINGS, steps=2), tmp_path).fit(batches(), loss)
+    older = (tmp_path / STATE).read_text()
+    Trainer(network(), replace(SETTINGS, steps=5), tmp_path).fit(batches(), loss)
+    (tmp_path / STATE).write_text(older)
+    (tmp_path / f"{STATE}.partial").write_text('{"step": ')
+    again = Trainer(network(), replace(SETTINGS, steps=5), tmp_path)
+    assert again.resume()
+    assert again.progress.step == 5
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     trainer = Trainer(network(), SETTINGS, tmp_path)
     with pytest.raises(FloatingPointError, match="step 0"):
