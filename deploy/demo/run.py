@@ -6,7 +6,7 @@
 The archive is Orthanc with DICOMweb where it is installed, else a small C-STORE receiver. All take the usual ports
 where they are free and free ones otherwise. Node, viewer and that receiver listen on loopback. Orthanc's ports are
 open on every interface, but it refuses other hosts over HTTP and answers C-ECHO and C-STORE of the node alone. Exit
-code 0 means that SEG and SR of all studies are in the archive.
+code 0 means that SEG, SR and picture of all studies are in the archive.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from node.deliver.scu import send_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULT_TIMEOUT_S = 600.0
-WANTED = ("SEG", "SR")
+WANTED = ("SEG", "SR", "OT")
+"""Modalities of what comes back; the picture is a secondary capture, OT."""
 
 
 def main() -> int:

@@ -154,6 +154,7 @@ classes = hnp.arrays(np.uint8, (6, 5), elements=st.integers(0, 2))
 
 @given(counts=images, labels=classes, dose=st.floats(1e-3, 1e3))
 def test_the_index_of_counts_does_not_change_with_the_dose(counts, labels, dose):
+    counts = np.where(counts < 1e-6, 0.0, counts)  # what no camera counts would vanish at a lower dose
     before = index(uptake_sums(counts, labels == 1, labels == 2))
     after = index(uptake_sums(counts * dose, labels == 1, labels == 2))
     assert (before is None) == (after is None)
