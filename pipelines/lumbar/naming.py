@@ -38,6 +38,10 @@ RIBS_DIFFER = (
     "The ribs in view fit {number} lumbar vertebrae rather than five (probability {probability:.0f} %): the vertebra "
     "above the sacrum is named L{lumbar}. Check the count before an intervention."
 )
+NO_RIBS_AT_SIXTH = (
+    "No ribs were seen at the sixth body above the sacrum: there may be six lumbar vertebrae, so every level name is "
+    "uncertain."
+)
 _NUMBERS = {4: "four", 6: "six"}
 
 
@@ -122,7 +126,9 @@ def name_intervals(
 def _from_ribs(counted: LumbarCount | None) -> tuple[int, str, list[Flag]]:
     """Return the number of lumbar vertebrae, the sentence that says how levels were named, and what is doubtful."""
     if counted is None or not counted.seen:
-        return USUAL, COUNTED, []
+        # Ribs at none of six bodies that were looked at: a sixth lumbar one, or a twelfth rib that was not seen.
+        doubt = counted is not None and counted.lumbar > USUAL
+        return USUAL, COUNTED, [Flag("lumbar_count", NO_RIBS_AT_SIXTH)] if doubt else []
     probability = 100 * counted.probability
     if counted.usual:
         numbering = RIBS_AGREE.format(probability=probability)

@@ -25,7 +25,7 @@ from pipelines.lumbar.naming import levels_down, upward
 from pipelines.lumbar.rib_count import count_lumbar
 from pipelines.lumbar.rib_crops import BACK_MM, OFFSETS_MM, PIXEL_MM, SIZE, cut_sides
 from pipelines.lumbar.rib_data import RibSampler, read_rib_volume, rib_folder
-from tests.lumbar.drawn_spine import LEVELS, STEP_MM, label_at
+from tests.lumbar.drawn_spine import DISC_MM, LEVELS, STEP_MM, label_at
 from tests.lumbar.test_levels import SPACING, flags, labels, names, places, vertebra_row  # noqa: F401
 
 NAN = math.nan
@@ -83,8 +83,19 @@ def test_six_bodies_without_ribs_below_one_with_ribs_are_six_lumbar_vertebrae() 
 def test_where_no_ribs_are_seen_the_usual_number_is_taken_and_the_sentence_says_so(
     labels: np.ndarray,  # noqa: F811
 ) -> None:
-    levels = name_levels(labels, SPACING, lambda centres: np.full(len(centres), 0.05))
+    five = np.where(places()[..., 2] > LEVELS.index("T12") * STEP_MM + DISC_MM, 0, labels)
+    levels = name_levels(five, SPACING, lambda centres: np.full(len(centres), 0.05))
+    assert len(levels.vertebrae) == 5
     assert levels.lumbar == 5 and "without the ribs in view" in levels.numbering and levels.levels_certain
+
+
+def test_six_bodies_of_which_none_shows_ribs_have_the_usual_names_and_a_doubt(labels: np.ndarray) -> None:  # noqa: F811
+    levels = name_levels(labels, SPACING, lambda centres: np.full(len(centres), 0.05))
+    assert names(levels, BODY) == ["T12", "L1", "L2", "L3", "L4", "L5"]
+    assert "lumbar_count" in flags(levels) and not levels.levels_certain
+    assert any("six lumbar vertebrae" in flag.sentence for flag in levels.flags)
+    nobody_knows = name_levels(labels, SPACING, lambda centres: np.full(len(centres), np.nan))
+    assert nobody_knows.levels_certain
 
 
 def test_ribs_on_the_fifth_body_make_it_the_twelfth_thoracic_vertebra(labels: np.ndarray) -> None:  # noqa: F811
