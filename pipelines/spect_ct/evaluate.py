@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -29,7 +30,7 @@ from pipelines.spect_ct.pictures import write_picture
 from pipelines.spect_ct.scores import UseScore, largest_slices, score_slice, score_volume
 from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.truth import GridPatient, on_grid
-from pipelines.spect_ct.uses import FUSED, SPECT, USES, blanked
+from pipelines.spect_ct.uses import CT, FUSED, SPECT, USES, blanked
 from pipelines.training.cards import write_figures
 from pipelines.training.processes import ahead
 
@@ -167,7 +168,9 @@ def score_use(
     elif places:
         wanted = np.array(sorted(set(places.values())), int)
         probabilities[wanted] = network.probabilities(with_neighbours(inputs, wanted), where=where[wanted])
-    beside = None if use == SPECT else beside_bone(placed.prepared)
+    # Where no SPECT came nothing but the CT tells where the body is.
+    seen = replace(placed.prepared, counts=None) if use == CT else placed.prepared
+    beside = None if use == SPECT else beside_bone(seen)
     volume, found, false = score_volume(placed, use, probabilities, beside) if whole else (None, {}, None)
     if beside is not None:
         probabilities = without_pieces_off_bone(probabilities, beside, THRESHOLD)

@@ -26,14 +26,10 @@ from pipelines.spect_ct.lesions import find_lesions, onto_source
 from pipelines.spect_ct.measurements import body_of, measure
 from pipelines.spect_ct.search import worth_a_look
 from pipelines.spect_ct.uses import CT, FUSED, SPECT
+from pipelines.spect_ct.wording import CHILD
 
 if TYPE_CHECKING:
     from pipelines.spect_ct.engine import LesionEngine
-
-CHILD = (
-    "the patient is under 16: the network was trained on adults, and places off bone were not left out, because thin "
-    "bones may not be seen as bone"
-)
 
 
 class SpectCtPipeline(Pipeline):

@@ -20,6 +20,10 @@ PROBABILITY = (
     f"highest output of the network within the lesion; not calibrated; lesions below {LEAST_PEAK:.0%} are left out"
 )
 TOTAL = "sum over all lesions"
+CHILD = (
+    "the patient is under 16: the network was trained on adults, and places off bone were not left out, because thin "
+    "bones may not be seen as bone"
+)
 
 MANY_FALSE = 5.0
 FEWEST_OF_A_KIND, MOSTLY = 10, 0.5
