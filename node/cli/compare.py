@@ -18,6 +18,7 @@ from node.cli.progress import progress_bar
 @click.option("--folds", type=click.IntRange(min=2), help="Folds, split by patient (2).")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of every training (60).")
 @click.option("--network", "networks", multiple=True, help="One of the nine, may be given again; all by default.")
+@click.option("--first", default=0, show_default=True, type=click.IntRange(min=0), help="Seed of the first patient.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @click.option("--cache", type=click.Path(path_type=Path), default=Path(".cache"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON.")
@@ -28,6 +29,7 @@ def compare(
     folds: int | None,
     steps: int | None,
     networks: tuple[str, ...],
+    first: int,
     seed: int,
     cache: Path,
     as_json: bool,
@@ -45,5 +47,5 @@ def compare(
     if budget.patients < budget.folds:
         raise click.UsageError(f"{budget.patients} patients cannot be split into {budget.folds} folds")
     with progress_bar("comparing") as report:
-        outcome = run(cache, budget, networks or tuple(NETWORKS), seed, progress=report)
+        outcome = run(cache, budget, networks or tuple(NETWORKS), seed, progress=report, first=first)
     click.echo(json.dumps(outcome.to_json(), indent=2) if as_json else outcome.table())

@@ -1,9 +1,9 @@
 """The paper's comparison on our data: nine networks, five folds, three uses, with and without transfer learning.
 
 cached patients -> folds by patient -> each network trained from the same start on the same samples for the same steps,
-without transfer (single use after single use, as the paper's table 2) and with it (table 3) -> every kept slice of the
-fold's other patients -> figures of table 2 on the slices of the lesions' largest sections, and per slice the highest
-probability, with which the networks are compared by DeLong's test (slice with a lesion or without).
+without transfer (single use after single use, as the paper's table 2) and with it (table 3) -> slices of the fold's
+other patients (`judged_slices`) -> figures of table 2 on the slices of the lesions' largest sections, and per slice the
+highest probability, with which the networks are compared by DeLong's test (slice with a lesion or without).
 
 Nine networks, five folds and four trainings each are long on a CPU. The budget is stated in the result and equal for
 all: patients, steps, side of the crops. `FULL` is the paper's; the default is small, and what it prints says how little
@@ -14,19 +14,19 @@ both sides.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from pipelines.contract.compute import tune_allocator
+from pipelines.contract.compute import fast_precision, tune_allocator
 from pipelines.spect_ct.comparison_report import ComparisonReport, FoldScores, SliceScore
 from pipelines.spect_ct.dataset import SCALE, TRUTH_LAYER, CachedPatient, build_cache, cached_seeds, read_patient
 from pipelines.spect_ct.encoders.unet import NETWORKS, SIDE_MULTIPLE
+from pipelines.spect_ct.hard_places import largest_sections
 from pipelines.spect_ct.networks import count_parameters
 from pipelines.spect_ct.sampling import PAPER_SAMPLES, CropSampler
 from pipelines.spect_ct.scores import LesionScore, score_slice
@@ -36,6 +36,15 @@ from pipelines.training.folds import group_folds
 from pipelines.training.loop import Trainer
 
 CompareProgress = Callable[[float, str], None]
+
+OTHER_SLICES = 8
+"""Slices of a patient that are judged beside those of the lesions' largest sections, evenly spread over the rest."""
+
+TRAININGS = 4
+"""Of a network on a fold: one for each use, and one with transfer."""
+
+CACHING = 0.1
+"""Share of the progress that simulating the patients is given."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +67,15 @@ def compare(
     budget: Budget | None = None,
     networks: Sequence[str] = tuple(NETWORKS),
     seed: int = 0,
-    workers: int = 1,
+    workers: int = 2,
     progress: CompareProgress | None = None,
+    first: int = 0,
 ) -> ComparisonReport:
     """Train and score the networks.
 
     Parameters
     ----------
-    cache : folder of simulated patients; those that are missing are simulated first.
+    cache : folder of simulated patients; those that are missing are simulated first. first : seed of the first one.
 
     Raises
     ------
@@ -77,21 +87,25 @@ def compare(
     if unknown:
         raise ValueError(f"no network '{', '.join(sorted(unknown))}'; known: {', '.join(NETWORKS)}")
     tune_allocator()
-    folder = build_cache(cache, range(budget.patients), "train", workers)
-    seeds = [one for one in cached_seeds(folder) if one < budget.patients]
+    tell = progress or (lambda share, message: None)
+    wanted = range(first, first + budget.patients)
+    folder = build_cache(cache, wanted, "train", workers, lambda share, message: tell(CACHING * share, message))
+    seeds = [one for one in cached_seeds(folder) if one in wanted]
     plans = [
         (name, number, split)
         for name in networks
         for number, split in enumerate(group_folds(seeds, budget.folds, seed))
     ]
     found: list[FoldScores] = []
-    for done, (name, number, (training, held)) in enumerate(plans):
+    for name, number, (training, held) in plans:
         fold = _Fold(name, number, [seeds[i] for i in training], [seeds[i] for i in held], folder, budget, seed)
-        found += fold.run()
-        if progress is not None:
-            progress((done + 1) / len(plans), f"{name}, fold {number + 1} of {budget.folds}")
+        for scores in fold.run():
+            found.append(scores)
+            done = len(found) / (TRAININGS * len(plans))
+            message = f"{name}, fold {number + 1} of {budget.folds}, {scores.title}"
+            tell(CACHING + (1 - CACHING) * done, message)
     sizes = {name: count_parameters(NETWORKS[name]()) for name in networks}
-    return ComparisonReport(asdict(budget), tuple(networks), sizes, tuple(found), seed)
+    return ComparisonReport(asdict(budget), tuple(networks), sizes, tuple(found), seed, first)
 
 
 @dataclass(frozen=True)
@@ -106,23 +120,21 @@ class _Fold:
     budget: Budget
     seed: int
 
-    def run(self) -> list[FoldScores]:
-        """Train for each use by itself, then with transfer; score the fold's other patients."""
-        scores = []
+    def run(self) -> Iterator[FoldScores]:
+        """Train for each use by itself, then with transfer; score the fold's other patients after each."""
         for use in USES:
             network = self._network()
             self._fit_one(network, use)
-            scores.append(self._scored(network, use, False))
+            yield self._scored(network, use, False)
         network = self._network()
         with tempfile.TemporaryDirectory() as runs:
             fit_stages(network, self.folder, self.training, self._preset(), Path(runs), self.seed)
-        scores.append(self._scored(network, FUSED, True))
-        return scores
+        yield self._scored(network, FUSED, True)
 
     def _scored(self, network: nn.Module, use: str, transfer: bool) -> FoldScores:
         patients = [read_patient(self.folder, one) for one in self.held]
-        lesions, slices = score_patients(network, patients, use)
-        return FoldScores(self.name, self.number, use, transfer, lesions, slices)
+        lesions, owners, slices = score_patients(network, patients, use)
+        return FoldScores(self.name, self.number, use, transfer, lesions, owners, slices)
 
     def _network(self) -> nn.Module:
         torch.manual_seed(self.seed)
@@ -150,25 +162,35 @@ class _Fold:
 
 def score_patients(
     network: nn.Module, patients: Sequence[CachedPatient], use: str
-) -> tuple[tuple[LesionScore, ...], tuple[SliceScore, ...]]:
-    """Score every lesion on its largest kept section, and every kept slice by its highest probability."""
+) -> tuple[tuple[LesionScore, ...], tuple[int, ...], tuple[SliceScore, ...]]:
+    """Score every lesion on its largest kept section, and the judged slices by their highest probability.
+
+    Returns
+    -------
+    lesions, owners, slices
+        `owners` holds the seed of each lesion's patient.
+    """
     network.eval()
-    lesions, slices = [], []
+    lesions, owners, slices = [], [], []
     for patient in patients:
-        spots = [spot for spot in patient.spots if spot.use == use]
-        largest: dict[int, Any] = {}
-        for spot in spots:
-            if spot.label not in largest or spot.pixels > largest[spot.label].pixels:
-                largest[spot.label] = spot
-        marked = {spot.slice for spot in spots}
-        for number in range(len(patient.layers)):
+        largest = largest_sections(patient, use)
+        marked = {spot.slice for spot in patient.spots if spot.use == use}
+        for number in judged_slices(len(patient.layers), {spot.slice for spot in largest.values()}):
             probabilities = _probabilities(network, patient, number, use)
             slices.append(SliceScore(patient.seed, number in marked, float(probabilities.max())))
             labels = np.asarray(patient.layers[number, TRUTH_LAYER[use]])
-            for label, spot in largest.items():
-                if spot.slice == number:
-                    lesions.append(score_slice(label, labels, probabilities, np.zeros(labels.shape, bool), None))
-    return tuple(lesions), tuple(slices)
+            here = [label for label, spot in largest.items() if spot.slice == number]
+            nothing = np.zeros(labels.shape, bool)  # the baseline's: it is no part of the comparison
+            lesions += [score_slice(label, labels, probabilities, nothing, None) for label in here]
+            owners += [patient.seed] * len(here)
+    return tuple(lesions), tuple(owners), tuple(slices)
+
+
+def judged_slices(count: int, of_lesions: Collection[int]) -> list[int]:
+    """Return those of a patient's kept slices that are judged, sorted: the lesions' and `OTHER_SLICES` of the rest."""
+    rest = np.setdiff1d(np.arange(count), list(of_lesions))
+    places = np.linspace(0, max(len(rest) - 1, 0), min(OTHER_SLICES, len(rest))).round().astype(int)
+    return sorted({*of_lesions, *(int(number) for number in rest[places])})
 
 
 def _probabilities(network: nn.Module, patient: CachedPatient, number: int, use: str) -> np.ndarray:
@@ -177,7 +199,8 @@ def _probabilities(network: nn.Module, patient: CachedPatient, number: int, use:
     image *= np.array(shown(use), np.float32)[:, None, None]
     rows, columns = image.shape[1:]
     pads = [(0, -n % SIDE_MULTIPLE) for n in (rows, columns)]
-    with torch.inference_mode():
-        logits = network(torch.from_numpy(np.pad(image, ((0, 0), *pads), mode="edge"))[None])
+    shown_image = torch.from_numpy(np.pad(image, ((0, 0), *pads), mode="edge"))[None]
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=fast_precision("cpu") == "bf16"):
+        logits = network(shown_image.contiguous(memory_format=torch.channels_last))
     found: np.ndarray = logits[0, 0, :rows, :columns].float().sigmoid().numpy()
     return found

@@ -13,7 +13,6 @@ from pipelines.contract.weights import load_model
 from pipelines.spect_ct import dataset, train
 from pipelines.spect_ct.evaluate import evaluate
 from pipelines.spect_ct.evaluation_report import PatientResult, use_figures
-from pipelines.spect_ct.grid import prepare
 from pipelines.spect_ct.hard_places import (
     ERROR_BLOCK,
     LOOKED_AT,
@@ -27,26 +26,13 @@ from pipelines.spect_ct.mbconv import DepthwiseConv2d
 from pipelines.spect_ct.neighbours import with_neighbours
 from pipelines.spect_ct.sampling import FUSED_MIX, CropSampler, SampleSettings, draw_crop
 from pipelines.spect_ct.scores import LesionScore, UseScore, largest_slices, rank_auc, score_slice, score_volume
-from pipelines.spect_ct.truth import GridPatient, placed
+from pipelines.spect_ct.truth import GridPatient
 from pipelines.spect_ct.uses import CT, FUSED, SPECT, USES
 from pipelines.training.loop import LoopSettings
-from tests.spect_ct.drawn_study import CT_FIELD, LESIONS, SPECT_FIELD, Field, counts, hounsfield
 
 STILL = SampleSettings(
     side=64, rotate_deg=0, scale=(1.0, 1.0), mirror=0, gain=(1.0, 1.0), offset=0, noise_share=0, blur_share=0
 )
-
-
-@pytest.fixture(scope="module")
-def patient() -> GridPatient:
-    """The drawn study; the CT shows the first lesion only, the SPECT both."""
-    prepared = prepare(placed(counts(), SPECT_FIELD), placed(hounsfield(lesions=LESIONS[:1]), CT_FIELD))
-    held = prepared.lattice
-    field = Field(held.shape, held.spacing_mm, tuple(held.origin_mm))
-    both = np.zeros(held.shape, np.uint16)
-    for number, (centre, radius) in enumerate(LESIONS, 1):
-        both[field.ball(centre, radius)] = number
-    return GridPatient(prepared, {SPECT: both, CT: np.where(both == 1, both, 0).astype(np.uint16), FUSED: both})
 
 
 @pytest.fixture
