@@ -141,6 +141,18 @@ def test_scraps_of_disc_below_the_last_one_have_no_level_where_there_is_no_sacru
     assert names(levels, DISC) == ["T12/L1", "L1/L2", "L2/L3", "L3/L4", "L4/L5", "L5/S1"]
 
 
+def test_a_scrap_of_foramen_below_the_last_level_has_no_name_where_there_is_no_sacrum(labels: np.ndarray) -> None:
+    bare = np.where(labels == SACRUM, 0, labels)
+    x, y, z = np.moveaxis(places(), -1, 0)
+    for low in (-26, -44):
+        bare[(z > low) & (z < low + 3) & (np.abs(x) < 5) & (np.abs(y) < 4) & (bare == 0)] = DISC
+    before = names(name_levels(bare, SPACING), FORAMEN)
+    scrap = (z > -40) & (z < -30) & (np.abs(x - 16) < 5) & (np.abs(y - 20) < 6) & (bare == 0)
+    assert scrap.sum() * np.prod(SPACING) > 400
+    bare[scrap] = FORAMEN
+    assert "L5/S1 left" in before and names(name_levels(bare, SPACING), FORAMEN) == before
+
+
 def test_where_the_field_ends_above_the_last_lumbar_body_the_count_goes_on_below_what_is_seen(
     labels: np.ndarray,
 ) -> None:
