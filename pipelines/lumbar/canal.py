@@ -34,6 +34,9 @@ OFF_END_MM = 2.0
 CUT_SHARE = 0.3
 """A chord in the first or last slice above this share of the longest: the sac goes on outside the slices."""
 
+WHOLE_SHARE = 0.95
+"""A section of less than this share of what it would be if the sac went straight on beyond its ends is a part."""
+
 
 @dataclass(frozen=True)
 class Sac:
@@ -81,12 +84,15 @@ class Section:
         (slice, row, column).
     cut
         True where the section reaches the first or last slice.
+    whole
+        False where the section leans over the sac's first or last row: diameter and area are those of a part.
     """
 
     ap_mm: float
     area_mm2: float
     centre_mm: np.ndarray
     cut: bool
+    whole: bool
 
 
 def trace_sac(index: np.ndarray, spacing_mm: tuple[float, float, float], slices: int) -> Sac | None:
@@ -144,21 +150,24 @@ def section_at(sac: Sac, point_mm: np.ndarray, normal: np.ndarray) -> Section | 
         return None
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(sac.line_mm, axis=0), axis=1))])
     # Beyond the sac's ends there is nothing to cut: a chord of 0 there would make the mean a third too small.
-    within = [shift for shift in SECTIONS_MM if 0 <= along[at] + shift <= along[-1]]
-    chords = np.mean([_chords(sac, at, shift)[0] for shift in within], axis=0)
-    _, places_mm, width_mm = _chords(sac, at, 0.0)
+    within = [_chords(sac, at, shift) for shift in SECTIONS_MM if 0 <= along[at] + shift <= along[-1]]
+    # Near an end a section that leans is cut by the field or by the label's last row; its neighbour may be whole.
+    whole = [section for section in within if section.whole]
+    chords = np.mean([section.chords_mm for section in whole or within], axis=0)
+    here = _chords(sac, at, 0.0)
     if chords.max() < 1.0:
         return None
-    centre = float(chords @ places_mm / chords.sum())
+    centre = float(chords @ here.places_mm / chords.sum())
     numbers = np.arange(len(chords)) + sac.first[0]
     edge = [chords[n] for n in (0, sac.slices - 1) - sac.first[0] if 0 <= n < len(chords)]
     middle = sac.line_mm[at].copy()
-    middle[0] = np.interp(centre, places_mm, numbers * sac.spacing_mm[0])
+    middle[0] = np.interp(centre, here.places_mm, numbers * sac.spacing_mm[0])
     return Section(
-        ap_mm=float(np.interp(centre, places_mm, chords)),
-        area_mm2=float(chords.sum() * width_mm),
+        ap_mm=float(np.interp(centre, here.places_mm, chords)),
+        area_mm2=float(chords.sum() * here.width_mm),
         centre_mm=middle,
         cut=bool(edge) and max(edge) > CUT_SHARE * chords.max(),
+        whole=bool(whole),
     )
 
 
@@ -172,8 +181,18 @@ def _smooth(values: np.ndarray, sigma: float) -> np.ndarray:
     )
 
 
-def _chords(sac: Sac, at: int, shift_mm: float) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return the chord of every slice of the crop, their lateral places in the section, and the width of each."""
+@dataclass(frozen=True)
+class _Chords:
+    """One section: the chord of every slice of the crop, its lateral place there, the width of each, whether whole."""
+
+    chords_mm: np.ndarray
+    places_mm: np.ndarray
+    width_mm: float
+    whole: bool
+
+
+def _chords(sac: Sac, at: int, shift_mm: float) -> _Chords:
+    """Cut the sac across its direction at one point of the centreline, `shift_mm` farther down."""
     tangent = sac.direction[at]
     centre = sac.line_mm[at] + shift_mm * tangent
     back = np.array([0.0, -tangent[2], tangent[1]])
@@ -186,5 +205,13 @@ def _chords(sac: Sac, at: int, shift_mm: float) -> tuple[np.ndarray, np.ndarray,
     index = points / sac.spacing_mm - sac.first
     # The point lies in the slice by construction; rounding keeps the interpolation from leaning into its neighbours.
     index[..., 0] = np.arange(sac.mask.shape[0])[:, None]
-    values = ndimage.map_coordinates(sac.mask, np.moveaxis(index, -1, 0), order=1)
-    return values.sum(axis=1) * STEP_MM, places, sac.spacing_mm[0] / abs(float(left[0]))
+    values = _along(sac.mask, index)
+    # Where the section leaves the sac's rows, the end's own row stands for what would follow.
+    ends = sac.line_mm[[0, -1], 1] / sac.spacing_mm[1] - sac.first[1]
+    index[..., 1] = index[..., 1].clip(*ends)
+    whole = values.sum() >= WHOLE_SHARE * _along(sac.mask, index).sum()
+    return _Chords(values.sum(axis=1) * STEP_MM, places, sac.spacing_mm[0] / abs(float(left[0])), bool(whole))
+
+
+def _along(mask: np.ndarray, index: np.ndarray) -> np.ndarray:
+    return np.asarray(ndimage.map_coordinates(mask, np.moveaxis(index, -1, 0), order=1))

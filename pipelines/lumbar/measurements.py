@@ -200,6 +200,9 @@ def _canal(sheet: _Sheet, level: str) -> CanalMeasurements:
         missing = Measured(None, reason or f"the thecal sac was not found at {level}")
         return CanalMeasurements(level, missing, missing)
     place = tuple(float(c / s) for c, s in zip(section.centre_mm, sheet.map.spacing_mm, strict=True))
+    if not section.whole:
+        part = Measured(None, f"the thecal sac is seen only in part at {level}: it ends within the section")
+        return CanalMeasurements(level, part, part, place)  # type: ignore[arg-type]
     area = Measured(section.area_mm2)
     if section.cut:
         area = Measured(None, f"the thecal sac reaches the first or last slice at {level}")

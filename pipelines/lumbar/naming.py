@@ -42,6 +42,10 @@ NO_RIBS_AT_SIXTH = (
     "No ribs were seen at the sixth body above the sacrum: there may be six lumbar vertebrae, so every level name is "
     "uncertain."
 )
+COUNT_OPEN = (
+    "What is seen of the ribs leaves open how many lumbar vertebrae there are (five with a probability of "
+    "{probability:.0f} %), so every level name is uncertain."
+)
 _NUMBERS = {4: "four", 6: "six"}
 
 
@@ -126,15 +130,25 @@ def name_intervals(
 def _from_ribs(counted: LumbarCount | None) -> tuple[int, str, list[Flag]]:
     """Return the number of lumbar vertebrae, the sentence that says how levels were named, and what is doubtful."""
     if counted is None or not counted.seen:
-        # Ribs at none of six bodies that were looked at: a sixth lumbar one, or a twelfth rib that was not seen.
-        doubt = counted is not None and counted.lumbar > USUAL
-        return USUAL, COUNTED, [Flag("lumbar_count", NO_RIBS_AT_SIXTH)] if doubt else []
+        return USUAL, COUNTED, _doubt_unseen(counted)
     probability = 100 * counted.probability
     if counted.usual:
         numbering = RIBS_AGREE.format(probability=probability)
         return USUAL, numbering, [Flag("lumbar_count", numbering)] if counted.doubtful else []
     numbering = RIBS_DIFFER.format(number=_NUMBERS[counted.lumbar], probability=probability, lumbar=counted.lumbar)
     return counted.lumbar, numbering, [Flag("lumbar_count", numbering)]
+
+
+def _doubt_unseen(counted: LumbarCount | None) -> list[Flag]:
+    """Return what is doubtful about five where no ribs were seen for certain."""
+    if counted is None:
+        return []
+    if counted.lumbar > USUAL:
+        # Ribs at none of six bodies that were looked at: a sixth lumbar one, or a twelfth rib that was not seen.
+        return [Flag("lumbar_count", NO_RIBS_AT_SIXTH)]
+    if counted.doubtful:
+        return [Flag("lumbar_count", COUNT_OPEN.format(probability=100 * counted.probability))]
+    return []
 
 
 def _upward(steps: int, lumbar: int = USUAL) -> str:

@@ -21,6 +21,8 @@ SUREST = 0.95
 DOUBTFUL = 0.90
 """Below this probability the count is said to be doubtful."""
 
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class LumbarCount:
@@ -40,7 +42,8 @@ class LumbarCount:
     @property
     def doubtful(self) -> bool:
         """Tell whether the ribs leave the number open."""
-        return self.probability < DOUBTFUL
+        # Where nothing tells, the prior remains: `DOUBTFUL` itself but for rounding, and the ordinary case.
+        return self.probability < DOUBTFUL - ROUNDING
 
 
 def count_lumbar(ribs: Sequence[float] | np.ndarray) -> LumbarCount:

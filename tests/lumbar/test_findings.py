@@ -232,6 +232,18 @@ def quantities(findings: Findings, label: str) -> dict[str, float | None]:
     return {quantity.name.meaning: quantity.value for quantity in region.quantities}
 
 
+def test_a_foramen_that_the_field_cuts_reaches_a_reader_without_volume(tmp_path: Path, findings: Findings) -> None:
+    # The field of the other tests, 92 mm shorter above: its first row lies within the foramina at L1/L2.
+    series = replace(SERIES, centre_mm=(0.0, 12.0, 39.0), shape=(13, 114, 80), world=image_at)
+    found = find(read_volume(read_stack(save(classic_slices(series), tmp_path))))
+    for side in ("left", "right"):
+        (region,) = [region for region in found.regions if region.label == f"L1/L2 neural foramen, {side}"]
+        (volume,) = [quantity for quantity in region.quantities if quantity.name.meaning == "Volume"]
+        assert volume.value is None and "superior edge" in volume.reason
+        in_both = [quantities(one, f"L2/L3 neural foramen, {side}")["Volume"] for one in (found, findings)]
+        assert in_both[0] == in_both[1] is not None
+
+
 def test_figures_stand_with_the_structure_they_belong_to(findings: Findings) -> None:
     body = quantities(findings, "L4 vertebral body")
     assert body["Anterior height"] == pytest.approx(BODY_MM, abs=0.1)

@@ -141,6 +141,18 @@ def test_scraps_of_disc_below_the_last_one_have_no_level_where_there_is_no_sacru
     assert names(levels, DISC) == ["T12/L1", "L1/L2", "L2/L3", "L3/L4", "L4/L5", "L5/S1"]
 
 
+def test_a_scrap_of_foramen_below_the_last_level_has_no_name_where_there_is_no_sacrum(labels: np.ndarray) -> None:
+    bare = np.where(labels == SACRUM, 0, labels)
+    x, y, z = np.moveaxis(places(), -1, 0)
+    for low in (-26, -44):
+        bare[(z > low) & (z < low + 3) & (np.abs(x) < 5) & (np.abs(y) < 4) & (bare == 0)] = DISC
+    before = names(name_levels(bare, SPACING), FORAMEN)
+    scrap = (z > -40) & (z < -30) & (np.abs(x - 16) < 5) & (np.abs(y - 20) < 6) & (bare == 0)
+    assert scrap.sum() * np.prod(SPACING) > 400
+    bare[scrap] = FORAMEN
+    assert "L5/S1 left" in before and names(name_levels(bare, SPACING), FORAMEN) == before
+
+
 def test_where_the_field_ends_above_the_last_lumbar_body_the_count_goes_on_below_what_is_seen(
     labels: np.ndarray,
 ) -> None:
@@ -172,6 +184,43 @@ def test_a_section_at_the_end_of_the_sac_is_as_deep_as_the_sac(labels: np.ndarra
     section = section_at(sac, end - np.array([0.0, beyond_mm, 0.0]), np.array([0.0, 1.0, 0.0]))
     assert section is not None
     assert section.ap_mm == pytest.approx(14.0, abs=0.6)
+
+
+@pytest.mark.parametrize("lean", [-20, 5, 10, 20, 30])
+@pytest.mark.parametrize("towards", ["back", "left"])
+def test_a_section_that_leans_over_the_end_of_the_sac_is_measured_whole_or_called_a_part(
+    lean: int, towards: str
+) -> None:
+    sagittal, row, column = (grid.astype(float) for grid in np.indices((120, 120, 160)))
+    rise = np.radians(lean)
+    deep, wide, drift = (6.9, 10.0, (row - 60) * np.tan(rise))
+    at = {"back": (column - 80 - drift, sagittal - 60), "left": (column - 80, sagittal - 60 - drift)}[towards]
+    half = {"back": (deep / np.cos(rise), wide), "left": (deep, wide / np.cos(rise))}[towards]
+    sac = trace_sac(np.argwhere((np.abs(at[0]) <= half[0]) & (np.abs(at[1]) <= half[1])), (1.0, 1.0, 1.0), 120)
+    assert sac is not None
+    every = [section_at(sac, *place) for place in zip(sac.line_mm, sac.direction, strict=True)]
+    sections = [section for section in every if section is not None]
+    middle = sections[60]
+    assert all(section.whole for section in sections[10:-10])
+    assert abs(lean) < 20 or not (sections[0].whole or sections[-1].whole)
+    whole = [section for section in sections if section.whole]
+    assert [section.ap_mm for section in whole] == pytest.approx([middle.ap_mm] * len(whole), abs=1.0)
+    assert [section.area_mm2 for section in whole] == pytest.approx([middle.area_mm2] * len(whole), rel=0.07)
+
+
+def test_a_level_at_which_the_sac_is_seen_in_part_has_no_figures_of_the_sac_and_says_why() -> None:
+    points = places()
+    angle = np.radians(20.0)
+    y, z = points[..., 1], points[..., 2] - 85
+    labels = label_at(np.stack([points[..., 0], np.cos(angle) * y - np.sin(angle) * z,
+                                np.sin(angle) * y + np.cos(angle) * z + 85], -1))  # fmt: skip
+    whole = {section.level: section for section in measure(name_levels(labels, SPACING)).canal}
+    end = round(whole["L1/L2"].position_voxel[1])
+    labels[:, :end][np.isin(labels[:, :end], (CANAL, CORD))] = 0
+    cut = {section.level: section for section in measure(name_levels(labels, SPACING)).canal}
+    for figure in (cut["L1/L2"].ap_diameter_mm, cut["L1/L2"].area_mm2):
+        assert figure.value is None and "only in part at L1/L2" in figure.reason
+    assert cut["L2/L3"].ap_diameter_mm.value == pytest.approx(whole["L2/L3"].ap_diameter_mm.value, abs=0.2)
 
 
 def test_a_missing_body_leaves_its_gap_in_the_count_and_a_flag(labels: np.ndarray) -> None:

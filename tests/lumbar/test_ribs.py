@@ -98,6 +98,36 @@ def test_six_bodies_of_which_none_shows_ribs_have_the_usual_names_and_a_doubt(la
     assert nobody_knows.levels_certain
 
 
+@pytest.mark.parametrize(("sixth", "certain"), [(0.06, False), (0.2, False), (0.3, False), (0.45, True), (NAN, True)])
+def test_a_sixth_body_whose_ribs_leave_it_open_makes_every_name_doubtful(
+    labels: np.ndarray,  # noqa: F811
+    sixth: float,
+    certain: bool,
+) -> None:
+    # Five against six with the sixth body at p: 18 p to 1 - p, so that five falls under 90 % at a third.
+    levels = name_levels(labels, SPACING, lambda centres: np.array([0.02] * 5 + [sixth] * (len(centres) - 5)))
+    assert levels.lumbar == 5 and levels.levels_certain is certain
+    assert all(("uncertain" in item.flag_codes) is not certain for item in levels.vertebrae)
+
+
+@pytest.mark.parametrize("above", [[0.45, 0.4], [0.7, 0.95]])
+def test_a_doubt_between_four_and_five_says_how_probable_five_is_and_nothing_of_a_sixth_body(
+    labels: np.ndarray,  # noqa: F811
+    above: list[float],
+) -> None:
+    ribs = [0.02] * 4 + above
+    levels = name_levels(labels, SPACING, lambda centres: np.array(ribs))
+    (doubt,) = (flag.sentence for flag in levels.flags if flag.code == "lumbar_count")
+    assert not levels.levels_certain and "sixth body" not in doubt
+    assert f"{100 * count_lumbar(ribs).probability:.0f} %" in doubt
+
+
+@pytest.mark.parametrize("ribs", [[], [0.3, 0.2, 0.1], [0.07, 0.11, 0.13, 0.17], [0.4, NAN, 0.3], [NAN] * 6])
+def test_bodies_that_cannot_tell_leave_the_prior_which_is_no_doubt(ribs: list[float]) -> None:
+    counted = count_lumbar(ribs)
+    assert counted.probability == pytest.approx(0.9, abs=1e-12) and not counted.doubtful
+
+
 def test_ribs_on_the_fifth_body_make_it_the_twelfth_thoracic_vertebra(labels: np.ndarray) -> None:  # noqa: F811
     levels = name_levels(labels, SPACING, ribs_from("L1"))
     assert names(levels, BODY) == ["T11", "T12", "L1", "L2", "L3", "L4"]

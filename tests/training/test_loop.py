@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from pipelines.training import loop  # noqa: E402
 from pipelines.training.loop import CHECKPOINT, STATE, LoopSettings, Trainer, learning_rate  # noqa: E402
 
 SETTINGS = LoopSettings(steps=60, learning_rate=0.05, warmup=5, average=0.9, precision="fp32", checkpoint_s=0.0)
@@ -75,6 +77,31 @@ def test_a_run_killed_between_its_two_files_goes_on_from_the_step_of_its_tensors
     again = Trainer(network(), replace(SETTINGS, steps=5), tmp_path)
     assert again.resume()
     assert again.progress.step == 5
+
+
+@pytest.mark.parametrize(("file", "step"), [(CHECKPOINT, 2), (STATE, 3)])
+def test_a_run_killed_while_it_writes_a_file_of_its_checkpoint_keeps_the_file_before(tmp_path, monkeypatch, file, step):
+    trainer = Trainer(network(), replace(SETTINGS, steps=2), tmp_path)
+    trainer.fit(batches(), loss)
+    whole = (tmp_path / file).read_bytes()
+    written = []
+
+    def killed(path):
+        path.write_bytes(whole[: len(whole) // 2])
+        written.append(path.name)
+        raise KeyboardInterrupt
+
+    if file == CHECKPOINT:
+        monkeypatch.setattr(loop, "save_file", lambda tensors, path, metadata: killed(path))
+    else:
+        monkeypatch.setattr(Path, "write_text", lambda path, text: killed(path))
+    trainer.progress.step = 3
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save()
+    assert len(written) == 1 and (tmp_path / file).read_bytes() == whole
+    again = Trainer(network(), SETTINGS, tmp_path)
+    # The tensors are written first: with a state that was not written they are the newer ones.
+    assert again.resume() and again.progress.step == step
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
